@@ -1,0 +1,131 @@
+"""The proxies in front of the backend: started, checked, ended."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+
+from benchmarks import proxies
+from benchmarks.errors import BenchmarkError
+from benchmarks.host import Cores
+from benchmarks.processes import Process, free_port, running
+from benchmarks.proxies import Proxy
+
+BODY_BYTES = 1_000_000
+_READY_TIMEOUT = 20.0
+
+
+@dataclass(frozen=True)
+class Backend:
+    """The app behind the proxies, and where everything of the run is kept."""
+
+    port: int
+    workdir: Path
+    cores: Cores
+    meshlet_protocol: str
+
+
+@dataclass(frozen=True)
+class Target:
+    """A running proxy."""
+
+    name: str
+    port: int
+    process: Process
+
+
+@contextmanager
+def backend(workdir: Path, cores: Cores, meshlet_protocol: str) -> Iterator[Backend]:
+    """The backend, ready to answer."""
+    (workdir / "body").write_bytes(b"x" * BODY_BYTES)
+    port = free_port()
+    config = proxies.write_config("backend.conf", proxies.PEERS / "backend.conf.tmpl", workdir, {"port": port}, ())
+    with running(proxies.nginx_command(config), cores.load, workdir / "backend.log") as process:
+        wait_until_ready(process, port)
+        yield Backend(port, workdir, cores, meshlet_protocol)
+
+
+@contextmanager
+def start(proxy: Proxy, app: Backend, mode: str = "http", routes: Sequence[str] = ("/",)) -> Iterator[Target]:
+    """One proxy with a fresh config, ready to answer; `mode` is the folder of its template, http or tcp."""
+    port = free_port()
+    values = {
+        "port": port,
+        "backend_port": app.port,
+        "admin_port": free_port(),
+        "meshlet_protocol": app.meshlet_protocol,
+    }
+    # A directory for each instance: the same program may run twice, with different routes.
+    workdir = app.workdir / f"{proxy.name}-{port}"
+    workdir.mkdir()
+    for name in (proxy.config, *proxy.more_files):
+        template = proxies.PEERS / mode / f"{name}.tmpl"
+        if template.exists():
+            proxies.write_config(name, template, workdir, values, routes)
+    command = proxy.command(workdir / proxy.config)
+    with running(command, app.cores.proxy, workdir / "log") as process:
+        wait_until_ready(process, port, routes[-1])
+        yield Target(proxy.name, port, process)
+
+
+@contextmanager
+def start_all(
+    chosen: Sequence[Proxy], app: Backend, failures: dict[str, str], mode: str = "http", routes: Sequence[str] = ("/",)
+) -> Iterator[dict[str, Target]]:
+    """All proxies alive at once; what does not start or work is left out and told in `failures`."""
+    with ExitStack() as stack:
+        targets: dict[str, Target] = {}
+        for proxy in chosen:
+            try:
+                target = stack.enter_context(start(proxy, app, mode, routes))
+                if mode == "http" and routes == ("/",):
+                    check_same_work(target)
+                targets[proxy.name] = target
+            except BenchmarkError as error:
+                failures[proxy.name] = str(error)
+        yield targets
+
+
+def wait_until_ready(process: Process, port: int, path: str = "/") -> None:
+    """Return as soon as a request is answered with 200."""
+    deadline = time.monotonic() + _READY_TIMEOUT
+    problem: object = "no answer"
+    while time.monotonic() < deadline:
+        try:
+            status, _ = get(port, path)
+        except (OSError, HTTPException) as error:
+            problem = error
+        else:
+            if status == 200:
+                return
+            problem = f"status {status}"
+        process.check_alive()
+        time.sleep(0.001)
+    raise BenchmarkError(f"not ready after {_READY_TIMEOUT:.0f} s: {problem}")
+
+
+def get(port: int, path: str) -> tuple[int, bytes]:
+    """One request on a connection of its own."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return response.status, response.read()
+    finally:
+        connection.close()
+
+
+def check_same_work(target: Target) -> None:
+    """A proxy that skips a part of the work would win unfairly: look at what the backend sees."""
+    get(target.port, "/seen")
+    seen: Mapping[str, str | int] = json.loads(get(target.port, "/seen")[1])
+    absent = [name for name in ("x-request-id", "x-forwarded-for", "x-forwarded-proto") if not seen[name]]
+    if int(seen["requests"]) < 2:
+        absent.append("a pooled backend connection")
+    if absent:
+        raise BenchmarkError(f"{target.name} does not do the same work, it lacks: {', '.join(absent)}")

@@ -1,0 +1,31 @@
+"""A config back to what a file may say: durations, sizes and addresses in their written form."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct
+
+from meshlet.config.schema import Config
+from meshlet.config.units import Address, Duration, Size
+
+
+def dump(config: Config) -> dict[str, Any]:
+    """The whole config, defaults included, as plain dicts and lists; as YAML it loads to an equal config."""
+    written: dict[str, Any] = plain(config)
+    return written
+
+
+def plain(value: object) -> Any:
+    """One value of a config, in the plain types that YAML and JSON know."""
+    match value:
+        case Struct():
+            return {key: plain(getattr(value, key)) for key in value.__struct_fields__}
+        case Duration() | Size():
+            return value.written
+        case Address():
+            return str(value)
+        case tuple():
+            return [plain(item) for item in value]
+        case _:
+            return value

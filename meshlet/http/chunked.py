@@ -1,0 +1,186 @@
+"""The chunked transfer coding, decoded strictly (RFC 9112 section 7.1).
+
+Chunk framing is never relayed: the decoder yields payload only, and what is sent on is framed anew.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from meshlet.http.grammar import FIELD, OWS, is_token, looks_like
+
+if TYPE_CHECKING:
+    from meshlet.http.head import HeadLimits
+
+# chunk-ext is *( BWS ";" BWS name [ BWS "=" BWS ( token / quoted-string ) ] ). A bare ";" or other sloppy forms are
+# read differently by different servers, so the grammar is taken at its word.
+_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_SIZE_LINE = re.compile(
+    rb"([0-9A-Fa-f]{1,15})"
+    rb"(?:[ \t]*;[ \t]*"
+    + _TOKEN
+    + rb"(?:[ \t]*=[ \t]*(?:"
+    + _TOKEN
+    + rb'|"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"))?)*'
+)
+_LONGEST_SIZE_LINE = 1024
+# All chunk extensions of a body together: senders have no use for them, attackers do (they cost CPU and carry no data).
+_MOST_EXTENSIONS = 16384
+
+#: fields that a trailer must not hold: framing, routing, authentication, content format, response control
+#: (RFC 9110 section 6.5.1)
+FORBIDDEN_TRAILERS = frozenset(
+    b"transfer-encoding content-length host trailer connection te upgrade keep-alive proxy-connection expect "
+    b"max-forwards authorization proxy-authorization proxy-authenticate www-authenticate authentication-info "
+    b"proxy-authentication-info cookie set-cookie content-type content-encoding content-range range cache-control "
+    b"pragma age date expires vary location retry-after warning if-match if-none-match if-modified-since "
+    b"if-unmodified-since if-range x-forwarded-for x-forwarded-proto x-forwarded-host x-request-id forwarded".split()
+)
+_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
+
+
+class ChunkedError(ValueError):
+    """The body's framing is malformed; the message says how."""
+
+
+class ChunkedDecoder:
+    """Takes the bytes of a chunked body; gives its payload, and at the end its trailer lines and what follows."""
+
+    __slots__ = (
+        "_at_crlf",
+        "_buffer",
+        "_extensions",
+        "_in_trailers",
+        "_limits",
+        "_remaining",
+        "done",
+        "rest",
+        "trailers",
+    )
+
+    def __init__(self, limits: HeadLimits) -> None:
+        self._limits = limits
+        self._buffer = b""  # an incomplete size line, CRLF or trailer section
+        self._remaining = 0  # payload bytes of the current chunk
+        self._at_crlf = False  # the CRLF after a chunk's payload is due
+        self._in_trailers = False
+        self._extensions = 0
+        self.done = False
+        self.trailers: tuple[bytes, ...] = ()
+        #: bytes after the end of the body
+        self.rest = b""
+
+    def feed(self, data: bytes) -> bytes:
+        """Return the payload in `data`; all of one call together, so that many tiny chunks cost one write.
+
+        Raises ChunkedError. After the body's end `done` is true.
+        """
+        if self._buffer:
+            data = self._buffer + data
+            self._buffer = b""
+        payload: list[bytes] = []
+        position = 0
+        while not self.done:
+            if self._remaining:
+                piece = data[position : position + self._remaining]
+                if not piece:
+                    break
+                payload.append(piece)
+                position += len(piece)
+                self._remaining -= len(piece)
+                if self._remaining:
+                    break
+                self._at_crlf = True
+            if self._in_trailers:
+                position = self._read_trailers(data, position)
+                break
+            line_start = position
+            if self._at_crlf:
+                line_start = self._skip_crlf(data, position)
+                if line_start < 0:
+                    self._buffer = data[position:]
+                    break
+            end = data.find(b"\r\n", line_start)
+            if end < 0 or end - line_start > _LONGEST_SIZE_LINE:
+                self._check_partial_line(data[line_start:])
+                self._at_crlf = False
+                self._buffer = data[line_start:]
+                break
+            self._at_crlf = False
+            self._read_size(data[line_start:end])
+            position = end + 2
+        if self.done:
+            self.rest = data[position:]
+        return payload[0] if len(payload) == 1 else b"".join(payload)
+
+    @staticmethod
+    def _skip_crlf(data: bytes, position: int) -> int:
+        """Return where the CRLF at `position` ends, or -1 where it is not all there."""
+        found = data[position : position + 2]
+        if found == b"\r\n":
+            return position + 2
+        if found not in (b"", b"\r"):
+            raise ChunkedError("a chunk is longer than its size said")
+        return -1
+
+    @staticmethod
+    def _check_partial_line(line: bytes) -> None:
+        if len(line) > _LONGEST_SIZE_LINE:
+            raise ChunkedError(f"a chunk size line of more than {_LONGEST_SIZE_LINE} bytes")
+        if b"\n" in line or b"\r" in line[:-1]:
+            raise ChunkedError("a bare CR or LF in a chunk size line")
+
+    def _read_size(self, line: bytes) -> None:
+        match = _SIZE_LINE.fullmatch(line)
+        if match is None:
+            raise ChunkedError("a malformed chunk size or extension")
+        self._extensions += len(line) - len(match[1])
+        if self._extensions > _MOST_EXTENSIONS:
+            raise ChunkedError(f"more than {_MOST_EXTENSIONS} bytes of chunk extensions")
+        self._remaining = int(match[1], 16)
+        self._in_trailers = self._remaining == 0
+
+    def _read_trailers(self, data: bytes, position: int) -> int:
+        if data.startswith(b"\r\n", position):
+            self.done = True
+            return position + 2
+        end = data.find(b"\r\n\r\n", position)
+        section = data[position : end if end >= 0 else len(data)]
+        if len(section) > self._limits.header_bytes:
+            raise ChunkedError(f"trailers of more than {self._limits.header_bytes} bytes")
+        if end < 0:
+            if section.count(b"\n") != section.count(b"\r\n"):
+                raise ChunkedError("a bare LF in the trailers")
+            self._buffer = section
+            return len(data)
+        self.trailers = _parse_trailers(section, self._limits)
+        self.done = True
+        return end + 4
+
+
+def _parse_trailers(section: bytes, limits: HeadLimits) -> tuple[bytes, ...]:
+    lines = section.split(b"\r\n")
+    if len(section.translate(None, FIELD)) != 2 * len(lines) - 2:
+        raise ChunkedError("a control character, or a bare CR or LF, in the trailers")
+    if len(lines) > limits.headers:
+        raise ChunkedError(f"more than {limits.headers} trailer fields")
+    for line in lines:
+        name, colon, _ = line.partition(b":")
+        if not colon or not is_token(name):
+            raise ChunkedError("a malformed trailer field")
+        if name.lower() in FORBIDDEN_TRAILERS or looks_like(name, _FRAMING):
+            raise ChunkedError(f"the field {name.strip(OWS).decode()} is not allowed in trailers")
+    return tuple(lines)
+
+
+def encode_chunk(payload: bytes) -> bytes:
+    """Frame `payload`, which must not be empty: an empty chunk would end the body."""
+    return b"%x\r\n%b\r\n" % (len(payload), payload)
+
+
+def encode_last_chunk(trailers: tuple[bytes, ...]) -> bytes:
+    """End a chunked body."""
+    if not trailers:
+        return b"0\r\n\r\n"
+    return b"0\r\n%b\r\n\r\n" % b"\r\n".join(trailers)

@@ -1,0 +1,1 @@
+"""Accepting connections and carrying what comes over them: exchanges and relays."""

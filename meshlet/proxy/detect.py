@@ -1,0 +1,146 @@
+"""Listeners of protocol `auto`: what is this connection? Its first bytes say, and are passed on untouched."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from meshlet.http.grammar import TOKEN
+from meshlet.proxy.downstream import DownstreamConnection
+from meshlet.proxy.tcp import TcpConnection
+from meshlet.timers import NEVER
+
+if TYPE_CHECKING:
+    from meshlet.proxy.listener import Listener
+
+
+class Verdict(Enum):
+    """What the first bytes of a connection are; the value is the metric's label."""
+
+    HTTP = "http"
+    HTTP2 = "http2"
+    TLS = "tls"
+    TCP = "tcp"
+    UNKNOWN = "unknown"  # too few bytes
+
+
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"  # RFC 9113 section 3.4
+_METHODS = tuple(
+    method + b" " for method in b"GET HEAD POST PUT DELETE PATCH OPTIONS CONNECT TRACE PROPFIND REPORT".split()
+)
+_LONGEST_METHOD = max(map(len, _METHODS))
+_FIRST_OF_LINE = frozenset(TOKEN + b" \t\r\n")
+# A line that is longer and names no HTTP version is no request line.
+_LONGEST_LINE = 4096
+
+
+def classify(data: bytes) -> Verdict:
+    """Say what a connection is that begins with `data`.
+
+    A line that begins with a well-known method or names an HTTP version is HTTP, however malformed: it must meet
+    the parser and its refusal, not slip through to the app as TCP.
+    """
+    if data[0] == 0x16:  # a TLS handshake record (RFC 8446 section 5.1): type 22, version 3.x
+        return Verdict.UNKNOWN if len(data) == 1 else Verdict.TLS if data[1] == 3 else Verdict.TCP
+    if data.startswith(_PREFACE):
+        return Verdict.HTTP2
+    if _PREFACE.startswith(data):
+        return Verdict.UNKNOWN
+    text = data.lstrip(b"\r\n")
+    if text.startswith(_METHODS):
+        return Verdict.HTTP
+    line, newline, _ = text.partition(b"\n")
+    if b"HTTP/" in line[: _LONGEST_LINE * 2]:
+        return Verdict.HTTP
+    if newline or len(line) > _LONGEST_LINE:
+        return Verdict.TCP
+    if text and (text[0] not in _FIRST_OF_LINE or 0 in text):
+        return Verdict.TCP
+    return Verdict.UNKNOWN
+
+
+class DetectingConnection(TcpConnection):
+    """Waits for the client's first bytes. `wake` belongs to `Timers`.
+
+    A client that stays silent may be waiting for the app to speak first, as with SMTP or MySQL: so the app is dialled,
+    and whoever speaks first decides.
+    """
+
+    def __init__(self, listener: Listener) -> None:
+        super().__init__(listener)
+        self.wake = NEVER
+        self._decided = False
+
+    def _begin(self) -> None:
+        runtime = self._listener.runtime
+        runtime.timers.schedule(self, runtime.clock() + self._settings.limits.detect_timeout)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._decided:
+            return
+        verdict = classify(bytes(self.early))
+        if verdict is Verdict.HTTP:
+            self._become_http()
+        elif verdict is not Verdict.UNKNOWN:
+            self._decide(verdict)
+        elif self.wake == NEVER:  # silent for a while, then a word too short to tell
+            self._begin()
+
+    def eof_received(self) -> bool:
+        super().eof_received()
+        if not self._decided and not self.early and self._dialling is None:
+            self._give_up("")  # it came and went: a probe, most likely
+            return False
+        self._decide(Verdict.TCP)
+        return True
+
+    def on_app_word(self) -> None:
+        self._decide(Verdict.TCP)
+
+    def on_timer(self, now: float) -> float:  # noqa: ARG002
+        """The client was silent, or said too little, for long enough."""
+        if self.early:
+            self._decide(Verdict.TCP)
+        elif not self._decided:
+            self._dial()
+        return NEVER
+
+    def _decide(self, verdict: Verdict) -> None:
+        if not self._decided and not self._over:
+            self._decided = True
+            self._listener.detected(verdict.value)
+            self._listener.runtime.timers.cancel(self)
+            self._dial()
+            if self._may_join():
+                self._join()
+
+    def _may_join(self) -> bool:
+        return self._decided and super()._may_join()
+
+    def _become_http(self) -> None:
+        self._decided = True
+        self._over = True  # as a TCP connection
+        self._listener.detected(Verdict.HTTP.value)
+        self._listener.runtime.timers.cancel(self)
+        self._listener.closed(self)
+        if self._dialling is not None and self._app is None:
+            self._dialling.cancel()
+        if self._app is not None:
+            self._app.transport.abort()
+        self._release()
+        connection = DownstreamConnection(self._listener)
+        self.transport.set_protocol(connection)
+        connection.connection_made(self.transport)
+        if len(self.early) >= 1:
+            self.transport.resume_reading()
+        connection.data_received(bytes(self.early))
+
+    def drain(self) -> None:
+        """A connection without a word yet has nothing in flight."""
+        if not self._decided:
+            self._give_up("")
+
+    def _record(self, received: int, sent: int, flag: str) -> None:
+        self._listener.runtime.timers.cancel(self)
+        super()._record(received, sent, flag)

@@ -1,0 +1,460 @@
+"""A client's HTTP/1.1 connection: requests in, responses out, one at a time and in order.
+
+IDLE --first byte--> HEAD --last byte of the head--> EXCHANGE --finished--> IDLE | FLUSHING | DISCARDING | CLOSED
+FLUSHING (the client does not read its answers) --it does--> IDLE
+DISCARDING (the rest of a request that was answered early) --last byte--> IDLE
+any --refused--> LINGERING (the reply is out, the rest is read and thrown away) --> CLOSED
+"""
+
+from __future__ import annotations
+
+import asyncio
+from enum import IntEnum
+from typing import TYPE_CHECKING, cast
+
+from meshlet.errors import BadRequest, DownstreamGone, HeadTimeout, ProxyError
+from meshlet.http.chunked import encode_chunk, encode_last_chunk
+from meshlet.http.head import CHUNKED, UNTIL_CLOSE, RequestHead, ResponseHead
+from meshlet.http.reader import RequestReader, State
+from meshlet.http.reply import date_line, local_reply
+from meshlet.http.response import encode_response
+from meshlet.proxy.exchange import Exchange, Progress
+from meshlet.proxy.transports import is_reset, reset
+from meshlet.timers import NEVER
+
+if TYPE_CHECKING:
+    from meshlet.proxy.listener import Listener
+    from meshlet.proxy.relay import Relay
+
+
+class Phase(IntEnum):
+    """What the connection is busy with."""
+
+    IDLE = 0
+    HEAD = 1
+    EXCHANGE = 2
+    FLUSHING = 3
+    DISCARDING = 4
+    LINGERING = 5
+    TUNNEL = 6
+    CLOSED = 7
+
+
+_IDLE, _HEAD, _EXCHANGE, _FLUSHING, _DISCARDING, _LINGERING, _TUNNEL, _CLOSED = Phase
+
+_DONE = State.DONE
+_COMPLETE = Progress.COMPLETE
+
+# Further requests that a client may send ahead of its answers, in bytes; past it reading stops.
+_PIPELINE = 65536
+# How much of a request that was answered early is read and thrown away to keep the connection.
+_DISCARD = 262144
+# Closing at once while the client still sends would destroy our last words on their way (RFC 9112 section 9.6).
+_LINGER = 2.0  # seconds
+# How long after a client's end of stream we find out whether it is gone, and how long its answer takes.
+_PROBE_AFTER = 0.2
+_PROBE_ANSWER = 0.02
+_PROBE = b"HTTP/1.1 100 Continue\r\n\r\n"
+# While draining, a connection that was not told to close gets one more moment to send the request it may have begun.
+_DRAIN_IDLE = 1.0  # seconds
+
+
+class DownstreamConnection(asyncio.Protocol):
+    """An HTTP/1.1 connection is its own single downstream stream. `wake` belongs to `Timers`."""
+
+    __slots__ = (
+        "_blocked",
+        "_chunked",
+        "_close_after",
+        "_deadline",
+        "_discard",
+        "_exchange",
+        "_half_closed",
+        "_listener",
+        "_phase",
+        "_probed",
+        "_reader",
+        "_reading",
+        "_requests",
+        "_scheme_lines",
+        "_transport",
+        "_trusted",
+        "_tunnel",
+        "remote",
+        "wake",
+    )
+
+    def __init__(self, listener: Listener) -> None:
+        # per connection
+        self._listener = listener
+        self._reader = RequestReader(self, listener.settings.head_limits)
+        self._transport: asyncio.Transport
+        self.remote = ""
+        self._trusted = False
+        self._scheme_lines = b""
+        self._requests = 0
+        self._half_closed = False  # the client sends no more, but may still read
+        self._probed = False
+        self._reading = True
+        self._blocked = False  # more is waiting to be sent than the client takes
+        self._tunnel: Relay | None = None
+        self.wake = NEVER
+        # per request
+        self._phase: Phase = _IDLE
+        self._exchange: Exchange | None = None
+        self._deadline = NEVER
+        self._chunked = False  # the response is sent in chunks
+        self._close_after = False
+        self._discard = 0  # bytes of a request that was answered early which may still come
+
+    def __repr__(self) -> str:
+        return f"<DownstreamConnection {self.remote} {self._phase.name} requests={self._requests}>"
+
+    # --- asyncio.Protocol ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        peer = transport.get_extra_info("peername")
+        if isinstance(peer, tuple):
+            host = peer[0]
+            self.remote = f"[{host}]:{peer[1]}" if ":" in host else f"{host}:{peer[1]}"
+        else:
+            host, self.remote = "unix:", "unix:"
+        self._trusted = self._listener.settings.trusts(host)
+        self._scheme_lines = b"x-forwarded-for: %b\r\nx-forwarded-proto: http\r\nx-request-id: " % (
+            host.encode() if isinstance(peer, tuple) else b"unknown"
+        )
+        self._listener.opened(self)
+        self._await(self._listener.settings.limits.idle_timeout, self._listener.runtime.clock())
+
+    def data_received(self, data: bytes) -> None:
+        reader = self._reader
+        try:
+            reader.feed(data)
+        except BadRequest as error:
+            self._refuse(error)
+            return
+        if reader.state is _DONE:
+            if reader.waiting > _PIPELINE:
+                self.pause_reading()
+        elif self._phase is _IDLE and reader.head_began:
+            self._await_head_end()
+
+    def eof_received(self) -> bool:
+        if self._phase is _LINGERING or self._exchange is None:
+            return False
+        if self._exchange.request is not _COMPLETE:
+            # A body cut short must not look whole to the app.
+            self._exchange.fail(BadRequest("the client closed its side before the end of the request body"))
+            return False
+        self._half_closed = True
+        # Its answer may still be read, or nobody may be there any more: an end of stream looks the same.
+        runtime = self._listener.runtime
+        runtime.timers.schedule(self, runtime.clock() + _PROBE_AFTER)
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._phase is _TUNNEL:
+            return
+        exchange, self._exchange = self._exchange, None
+        self._forget()
+        if exchange is not None:
+            exchange.fail(DownstreamGone("the client closed the connection"))
+
+    def pause_writing(self) -> None:
+        self._blocked = True
+        if self._exchange is not None:
+            self._exchange.on_downstream_paused(True)
+
+    def resume_writing(self) -> None:
+        self._blocked = False
+        if self._exchange is not None:
+            self._exchange.on_downstream_paused(False)
+        elif self._phase is _FLUSHING:
+            self._next_request(self._listener.runtime.clock())
+
+    # --- requests, from the reader ---
+
+    def on_request(self, head: RequestHead) -> None:
+        """Begin an exchange."""
+        listener = self._listener
+        self._requests += 1
+        self._phase = _EXCHANGE
+        self._close_after = (
+            not head.persistent
+            or listener.draining
+            or self._requests == listener.settings.limits.max_requests_per_connection
+        )
+        if head.request_id is None or not self._trusted:
+            head.request_id = listener.runtime.new_request_id()
+        self._exchange = exchange = Exchange(self, head, listener.settings, listener.runtime)
+        exchange.start()
+
+    def on_data(self, data: bytes) -> None:
+        """Pass a piece of the request body on, or throw it away where the response is out already."""
+        if self._exchange is not None:
+            self._exchange.request_data(data)
+        elif self._phase is _DISCARDING:
+            self._discard -= len(data)
+            if self._discard < 0:
+                self._linger()
+
+    def on_end(self, trailers: tuple[bytes, ...]) -> None:
+        """End the request body."""
+        if self._exchange is not None:
+            self._exchange.request_end(trailers)
+        elif self._phase is _DISCARDING:
+            self._next_request(self._listener.runtime.clock())
+
+    # --- the downstream stream, as an exchange sees it ---
+
+    def upstream_lines(self, head: RequestHead) -> bytes:
+        """Return the header lines that the request gets on its way to the app."""
+        request_id = head.request_id
+        assert request_id is not None
+        if head.forwarded_for is None and head.forwarded_proto is None:
+            lines = b"%b%b\r\n" % (self._scheme_lines, request_id)
+        else:
+            lines = self._forwarded_lines(head, request_id)
+        if head.upgrade is not None:
+            lines += b"connection: upgrade\r\nupgrade: %b\r\n" % head.upgrade
+        return lines
+
+    def _forwarded_lines(self, head: RequestHead, request_id: bytes) -> bytes:
+        peer = self._scheme_lines.partition(b": ")[2].partition(b"\r\n")[0]
+        chain = peer if head.forwarded_for is None else head.forwarded_for + b", " + peer
+        proto = b"http"
+        if self._trusted and head.forwarded_proto in (b"http", b"https"):
+            proto = head.forwarded_proto
+        return b"x-forwarded-for: %b\r\nx-forwarded-proto: %b\r\nx-request-id: %b\r\n" % (chain, proto, request_id)
+
+    def set_deadline(self, when: float) -> None:
+        """Have `on_timer` act at that time; one that is moved before it is due costs nothing."""
+        self._deadline = when
+        if when < self.wake:
+            self._listener.runtime.timers.schedule(self, when)
+
+    def send_interim(self, head: ResponseHead) -> None:
+        """Send a 1xx response, or the head that begins a tunnel."""
+        self._transport.write(encode_response(head, b""))
+
+    def send_head(self, head: ResponseHead, milliseconds: int) -> None:
+        """Send the response head, framed as this client can read it."""
+        exchange = self._exchange
+        assert exchange is not None
+        request = exchange.head
+        extra = b"x-envoy-upstream-service-time: %d\r\n" % milliseconds
+        if not head.has_date:
+            extra += date_line()
+        if self._listener.settings.server_header != "keep":
+            extra += self._server_line(head)
+        self._chunked = False
+        length = head.length
+        if length == CHUNKED or length == UNTIL_CLOSE:  # noqa: PLR1714 - a tuple test costs more
+            if request.minor == 1:
+                self._chunked = True
+                extra += b"transfer-encoding: chunked\r\n"
+            else:
+                self._close_after = True
+        # Nobody knows whether a client that waits for 100 Continue will send its body after a final response.
+        if exchange.request is not _COMPLETE and request.expects_continue and not exchange.continued:
+            self._close_after = True
+        if self._close_after or self._listener.draining:
+            self._close_after = True
+            extra += b"connection: close\r\n"
+        elif request.minor == 0:
+            extra += b"connection: keep-alive\r\n"
+        self._transport.write(encode_response(head, extra))
+
+    def _server_line(self, head: ResponseHead) -> bytes:
+        if self._listener.settings.server_header == "overwrite" and head.has_server:
+            head.lines = [line for line in head.lines if line[:7].lower() != b"server:"]
+        elif head.has_server:
+            return b""
+        return b"server: meshlet\r\n"
+
+    def send_data(self, data: bytes) -> None:
+        """Send a piece of the response body."""
+        self._transport.write(encode_chunk(data) if self._chunked else data)
+
+    def send_end(self, trailers: tuple[bytes, ...]) -> None:
+        """End the response body."""
+        if self._chunked:
+            self._transport.write(encode_last_chunk(trailers))
+
+    def send_local_reply(self, error: ProxyError, where: str) -> None:
+        """Send a whole response for an error; after a fault of the client's the connection is closed."""
+        exchange = self._exchange
+        assert exchange is not None
+        if isinstance(error, BadRequest) or exchange.request is not _COMPLETE or self._listener.draining:
+            self._close_after = True
+        if not self._transport.is_closing():
+            self._transport.write(local_reply(error, exchange.head, where, close=self._close_after))
+
+    def abort(self) -> None:
+        """Make the client see that its response is not whole: a reset, for the end of stream may mean `complete`."""
+        if self._tunnel is not None:
+            self._tunnel.abort("")
+        elif self._phase is not _CLOSED:
+            self._close_after = True
+            reset(self._transport)
+
+    def finished(self, now: float) -> None:
+        """Go on after the exchange."""
+        exchange, self._exchange = self._exchange, None
+        if self._phase is _TUNNEL:
+            self._forget()
+        elif self._phase is _CLOSED or self._transport.is_closing():
+            pass
+        elif exchange is not None and exchange.request is not _COMPLETE:
+            self.resume_reading()
+            if self._close_after:
+                self._linger()
+            else:
+                self._phase = _DISCARDING
+                self._discard = _DISCARD
+                self.set_deadline(now + _LINGER)
+        else:
+            self._next_request(now)
+
+    def detach(self) -> tuple[asyncio.Transport, bytes]:
+        """Hand over the transport for a tunnel, with what the client has sent into it already."""
+        self._phase = _TUNNEL
+        return self._transport, self._reader.tunnel()
+
+    def tunnel_started(self, relay: Relay) -> None:
+        """Remember whom to abort."""
+        if self._phase is _TUNNEL:
+            self._tunnel = relay
+
+    def pause_reading(self) -> None:
+        """Stop taking request bytes."""
+        if self._reading and not self._half_closed and not self._transport.is_closing():
+            self._reading = False
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Take request bytes again."""
+        if not self._reading and not self._transport.is_closing():
+            self._reading = True
+            self._transport.resume_reading()
+
+    # --- between requests ---
+
+    def drain(self) -> None:
+        """Close as soon as no request is in flight."""
+        if self._phase is _IDLE:
+            self._close()
+
+    def _next_request(self, now: float) -> None:
+        if self._close_after or (self._half_closed and not self._reader.waiting):
+            self._close()
+            return
+        if self._blocked:
+            # A client that asks on and on and never reads would fill our memory with its answers.
+            self._phase = _FLUSHING
+            self._await(self._listener.settings.limits.stream_idle_timeout, now)
+            return
+        self._phase = _IDLE
+        self._await(_DRAIN_IDLE if self._listener.draining else self._listener.settings.limits.idle_timeout, now)
+        if not self._reading:
+            self.resume_reading()
+        try:
+            self._reader.next()
+        except BadRequest as error:
+            self._refuse(error)
+            return
+        if self._phase is _IDLE:
+            if self._half_closed:
+                self._close()
+            elif self._reader.head_began:
+                self._await_head_end()
+
+    def _await_head_end(self) -> None:
+        """From a head's first byte on, the time for it runs; more bytes do not prolong it."""
+        self._phase = _HEAD
+        self._await(self._listener.settings.limits.head_timeout, self._listener.runtime.clock())
+
+    def _await(self, timeout: float, now: float) -> None:
+        self.set_deadline(now + timeout if timeout else NEVER)
+
+    # --- the end ---
+
+    def _refuse(self, error: BadRequest) -> None:
+        """Answer what cannot be read, and read no more of it."""
+        self._reader.stop()
+        if self._exchange is not None:
+            # Within a body: the app has a part of the request already, and must not take it for the whole.
+            self._exchange.fail(error)
+        elif self._phase is _DISCARDING:
+            self._linger()
+        elif not self._transport.is_closing():
+            self._listener.refused(error)
+            self._transport.write(local_reply(error, None, "", close=True))
+            self._linger()
+
+    def _close(self) -> None:
+        self._phase = _CLOSED
+        self._transport.close()
+        # What is still to be sent is sent, but a client that takes none of it is not waited for.
+        self._await(_LINGER if self._half_closed else 15 * _LINGER, self._listener.runtime.clock())
+
+    def _linger(self) -> None:
+        """End our side, and throw away what the client still sends, for a short while."""
+        self._reader.stop()
+        if self._half_closed or self._transport.is_closing() or not self._transport.can_write_eof():
+            self._close()
+            return
+        self._phase = _LINGERING
+        self._transport.write_eof()
+        self.resume_reading()
+        self._await(_LINGER, self._listener.runtime.clock())
+
+    def _forget(self) -> None:
+        self._phase = _CLOSED
+        self._listener.runtime.timers.cancel(self)
+        self._listener.closed(self)
+
+    # --- timers ---
+
+    def on_timer(self, now: float) -> float:
+        """Act where the deadline has passed; it may have moved since this was scheduled."""
+        if self._half_closed and self._phase is _EXCHANGE:
+            again = self._probe(now)
+            if again is not None:
+                return again
+        if now < self._deadline:
+            return self._deadline
+        self._deadline = NEVER
+        match self._phase:
+            case Phase.EXCHANGE:
+                assert self._exchange is not None
+                deadline = self._exchange.on_deadline(now)
+                # Failing may have begun another phase, with a deadline of its own.
+                self._deadline = min(self._deadline, deadline)
+            case Phase.HEAD:
+                self._refuse(HeadTimeout("the request head did not arrive in time"))
+            case Phase.IDLE:
+                self._close()
+            case _:
+                self._transport.abort()
+        return self._deadline
+
+    def _probe(self, now: float) -> float | None:
+        """Find out whether a client that ended its side still reads; return when to look, or None when done.
+
+        Only bytes make a host say that nobody is there, and an interim response is what every HTTP/1.1 client must
+        ignore (RFC 9110 section 15.2); of all of them 100 is the one that none forgets.
+        """
+        exchange = self._exchange
+        assert exchange is not None
+        if not self._probed:
+            self._probed = True
+            if exchange.response is Progress.WAITING and exchange.head.minor == 1:
+                self._transport.write(_PROBE)
+                return now + _PROBE_ANSWER
+        elif is_reset(self._transport):
+            exchange.fail(DownstreamGone("the client closed the connection"))
+            self._transport.abort()
+            return NEVER
+        return None

@@ -1,0 +1,184 @@
+"""A listening socket and the connections it has accepted.
+
+The accept loop is our own: asyncio's would close a client's connection when descriptors run out,
+and it knows no bound on connections.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+from typing import TYPE_CHECKING, Protocol
+
+from meshlet.proxy.detect import DetectingConnection
+from meshlet.proxy.downstream import DownstreamConnection
+from meshlet.proxy.tcp import TcpConnection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from meshlet.errors import ProxyError
+    from meshlet.proxy.settings import ListenerSettings, Runtime
+
+logger = logging.getLogger("meshlet.listener")
+
+# Connections accepted before other events get their turn.
+_BATCH = 64
+# Out of descriptors or memory: the next try; until then clients wait in the backlog instead of being turned away.
+_RETRY = 0.25  # seconds
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+class Connection(Protocol):
+    """What a listener holds: a client's connection of any kind."""
+
+    def drain(self) -> None:
+        """Close as soon as nothing is in flight."""
+        ...
+
+    def abort(self) -> None:
+        """Close now."""
+        ...
+
+
+class Listener:
+    """Accepts connections on one socket. `settings` is replaced whole by a reload."""
+
+    def __init__(self, sock: socket.socket, settings: ListenerSettings, runtime: Runtime) -> None:
+        self.settings = settings
+        self.runtime = runtime
+        self.draining = False  # tell clients to close
+        self._socket = sock
+        self._accepting = False
+        self._retry: asyncio.TimerHandle | None = None
+        self._exhausted = False
+        self._connections: set[Connection] = set()
+        self._opening: set[asyncio.Task[object]] = set()
+
+    def __repr__(self) -> str:
+        return f"<Listener {self.settings.name} {self.address} connections={len(self._connections)}>"
+
+    @property
+    def address(self) -> str:
+        """Where it listens, with the port that the kernel chose."""
+        name = self._socket.getsockname() if self._socket.fileno() >= 0 else "closed"
+        if isinstance(name, str):
+            return f"unix:{name}"
+        return f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}"
+
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return len(self._connections)
+
+    # --- accepting ---
+
+    def start(self) -> None:
+        """Begin to accept."""
+        self._socket.setblocking(False)
+        self._accepting = True
+        asyncio.get_running_loop().add_reader(self._socket.fileno(), self._accept)
+
+    def stop(self) -> None:
+        """Accept no more, and free the address."""
+        if self._retry is not None:
+            self._retry.cancel()
+        if self._accepting:
+            self._accepting = False
+            asyncio.get_running_loop().remove_reader(self._socket.fileno())
+        self._socket.close()
+
+    def _accept(self) -> None:
+        stats = self.settings.stats
+        for _ in range(_BATCH):
+            try:
+                sock, _peer = self._socket.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                if error.errno in _EXHAUSTED:
+                    self._pause(error)
+                    return
+                # The client has gone again, or the network said something about it (accept(2)).
+                stats.accept_errors_total += 1
+                continue
+            if self._exhausted:
+                self._exhausted = False
+                logger.info("listener %s: accepting again", self.settings.name)
+            if len(self._connections) + len(self._opening) >= self.settings.limits.max_connections:
+                stats.shed_total += 1
+                sock.close()
+                continue
+            stats.accepted_total += 1
+            self._open(sock)
+
+    def _pause(self, error: OSError) -> None:
+        self.settings.stats.accept_errors_total += 1
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._socket.fileno())
+        self._accepting = False
+        if not self._exhausted:
+            self._exhausted = True
+            logger.error(
+                "listener %s: cannot accept: %s; clients wait until descriptors or memory are free again "
+                "(raise the limit of open files, or limits.max_connections is too high)",
+                self.settings.name,
+                (error.strerror or str(error)).lower(),
+            )
+        self._retry = loop.call_later(_RETRY, self.start)
+
+    def _open(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        loop = asyncio.get_running_loop()
+        task: asyncio.Task[object] = loop.create_task(loop.connect_accepted_socket(self._factory(), sock))
+        self._opening.add(task)
+        task.add_done_callback(self._opened)
+
+    def _opened(self, task: asyncio.Task[object]) -> None:
+        self._opening.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            # The client may be gone before its connection was set up.
+            self.settings.stats.accept_errors_total += 1
+
+    def _factory(self) -> Callable[[], asyncio.BaseProtocol]:
+        match self.settings.protocol:
+            case "http":
+                return lambda: DownstreamConnection(self)
+            case "tcp":
+                return lambda: TcpConnection(self)
+            case _:
+                return lambda: DetectingConnection(self)
+
+    # --- what connections tell ---
+
+    def opened(self, connection: Connection) -> None:
+        """Remember a connection."""
+        self._connections.add(connection)
+
+    def closed(self, connection: Connection) -> None:
+        """Forget a connection."""
+        self._connections.discard(connection)
+
+    def refused(self, error: ProxyError) -> None:
+        """Count what could not even be read as a request."""
+        self.settings.unrouted.record(error.status, error.flag, 0.0, 0, 0)
+
+    def detected(self, what: str) -> None:
+        """Count what an `auto` connection turned out to be."""
+        counts = self.settings.stats.detected
+        counts[what] = counts.get(what, 0) + 1
+
+    # --- the end ---
+
+    def drain(self) -> None:
+        """Close idle connections now and the others when their request has ended."""
+        self.draining = True
+        for connection in tuple(self._connections):
+            connection.drain()
+
+    def abort(self) -> None:
+        """Close all connections, whatever they are doing."""
+        for connection in tuple(self._connections):
+            connection.abort()

@@ -1,0 +1,126 @@
+"""What a listener needs from the config, compiled: an immutable snapshot, swapped whole by a reload."""
+
+from __future__ import annotations
+
+import ipaddress
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+from meshlet.telemetry.metrics import Histogram
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from meshlet.config.schema import Limits
+    from meshlet.http.head import HeadLimits
+    from meshlet.routing.table import RouteTable
+    from meshlet.telemetry.access_log import AccessLog
+    from meshlet.timers import Timers
+    from meshlet.upstream.cluster import Cluster
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class RequestStats:
+    """What is counted about the requests (or TCP connections) between one listener and one cluster."""
+
+    __slots__ = ("active", "codes", "duration", "received", "sent")
+
+    def __init__(self) -> None:
+        self.active = 0
+        self.codes: dict[tuple[int, str], int] = {}  # by status and response flag
+        self.duration = Histogram()
+        self.received = 0  # bytes of bodies from clients
+        self.sent = 0  # and to them
+
+    def record(self, status: int, flag: str, seconds: float, received: int, sent: int) -> None:
+        """Count one that has ended."""
+        key = (status, flag)
+        codes = self.codes
+        codes[key] = codes.get(key, 0) + 1
+        self.duration.observe(seconds)
+        self.received += received
+        self.sent += sent
+
+
+class ListenerStats:
+    """What is counted about a listener's connections. It outlives reloads."""
+
+    __slots__ = (
+        "accept_errors_total",
+        "accepted_total",
+        "detected",
+        "open",
+        "requests",
+        "shed_total",
+        "tcp",
+    )
+
+    def __init__(self) -> None:
+        self.accepted_total = 0
+        self.open = 0
+        self.shed_total = 0
+        self.accept_errors_total = 0
+        self.detected: dict[str, int] = {}  # connections of `auto` listeners by what they turned out to be
+        self.requests: dict[str, RequestStats] = {}  # by cluster; "" where no route matched
+        self.tcp: dict[str, RequestStats] = {}
+
+    def for_requests(self, cluster: str) -> RequestStats:
+        """Return the counters of requests to `cluster`."""
+        return self.requests.setdefault(cluster, RequestStats())
+
+    def for_tcp(self, cluster: str) -> RequestStats:
+        """Return the counters of TCP connections to `cluster`."""
+        return self.tcp.setdefault(cluster, RequestStats())
+
+
+class RouteAction(NamedTuple):
+    """Where and how the requests of a route go."""
+
+    cluster: Cluster
+    stats: RequestStats
+    timeout: float  # seconds, 0 for none
+    upgrades: frozenset[bytes]  # protocol names in lower case; `*` for any
+    connect: bool
+    max_body: int | None  # bytes
+
+
+class ListenerSettings(NamedTuple):
+    """One listener's part of a config snapshot. An exchange keeps the one that it began with."""
+
+    name: str
+    protocol: str
+    routes: RouteTable[RouteAction]
+    tcp_cluster: Cluster | None
+    limits: Limits
+    head_limits: HeadLimits
+    trusted: tuple[Network, ...]
+    server_header: str
+    stats: ListenerStats
+    unrouted: RequestStats
+    access_log: AccessLog | None
+
+    def trusts(self, host: str) -> bool:
+        """Say whether the peer's x-request-id and x-forwarded-proto are believed."""
+        return _contains(self.trusted, host)
+
+
+@lru_cache(maxsize=1024)
+def _contains(networks: tuple[Network, ...], host: str) -> bool:
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        # The client of a Unix socket has no address; the socket's permissions say who may connect.
+        return True
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return any(address in network for network in networks if network.version == address.version)
+
+
+class Runtime(NamedTuple):
+    """What connections share with their process."""
+
+    timers: Timers
+    clock: Callable[[], float]  # seconds, monotonic
+    wall_clock: Callable[[], float]  # unix seconds
+    new_request_id: Callable[[], bytes]

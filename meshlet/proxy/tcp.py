@@ -1,0 +1,206 @@
+"""A client's TCP connection, relayed to an endpoint of the listener's cluster."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, cast
+
+from meshlet.errors import NoRoute, ProxyError
+from meshlet.proxy.relay import Relay
+from meshlet.proxy.transports import reset
+from meshlet.upstream.connect import connect
+
+if TYPE_CHECKING:
+    from meshlet.proxy.listener import Listener
+    from meshlet.upstream.cluster import Endpoint
+
+# What either side may say before the two are joined; past it reading stops.
+_EARLY = 65536
+
+
+class Side(asyncio.Protocol):
+    """One side of a connection that is not joined yet: it keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.transport: asyncio.Transport
+        self.early = bytearray()
+        self.ended = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        self.early += data
+        if len(self.early) >= _EARLY:
+            self.transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        self.ended = True
+        return True
+
+
+class AppSide(Side):
+    """The connection to the app, until it is joined."""
+
+    def __init__(self, owner: TcpConnection) -> None:
+        super().__init__()
+        self._owner = owner
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._owner.on_app_word()
+
+    def eof_received(self) -> bool:
+        super().eof_received()
+        self._owner.on_app_word()
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._owner.on_app_lost()
+
+
+class TcpConnection(Side):
+    """Dials the app and joins the two."""
+
+    def __init__(self, listener: Listener) -> None:
+        super().__init__()
+        self.remote = ""
+        self._listener = listener
+        self._settings = listener.settings
+        self._started = listener.runtime.clock()
+        self._over = False
+        self._dialling: asyncio.Task[None] | None = None
+        self._app: AppSide | None = None
+        self._relay: Relay | None = None
+        self._endpoint: Endpoint | None = None
+
+    # --- asyncio.Protocol, until the app is reached ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        peer = transport.get_extra_info("peername")
+        self.remote = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "unix:"
+        self._listener.opened(self)
+        self._begin()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self._over:
+            self._give_up("DC")
+
+    # --- the way to the app ---
+
+    def _begin(self) -> None:
+        self._dial()
+
+    def _dial(self) -> None:
+        if self._dialling is None:
+            self._dialling = asyncio.get_running_loop().create_task(self._connect())
+
+    async def _connect(self) -> None:
+        cluster = self._settings.tcp_cluster
+        try:
+            if cluster is None:
+                raise NoRoute("the listener has no cluster for TCP connections")
+            endpoint = cluster.pick()
+            endpoint.pool.reserve()
+        except ProxyError as error:
+            self._give_up(error.flag)
+            return
+        self._endpoint = endpoint
+        endpoint.active += 1
+        endpoint.requests_total += 1
+        try:
+            self._app = await connect(endpoint.address, lambda: AppSide(self), cluster.connect_timeout)
+        except ProxyError as error:
+            endpoint.pool.connect_failures_total += 1
+            self._give_up(error.flag)
+            return
+        if self._may_join():
+            self._join()
+
+    def _may_join(self) -> bool:
+        """Whether there is nothing left to find out about the client."""
+        return self._app is not None and not self._over
+
+    def on_app_word(self) -> None:
+        """The app has said something, or that it will say no more."""
+
+    def on_app_lost(self) -> None:
+        """The app's connection broke before it was joined."""
+        if self._relay is None and not self._over:
+            self._give_up("UC")
+
+    def _join(self) -> None:
+        assert self._app is not None
+        self._relay = relay = Relay(self._listener.runtime, self._settings.limits.tcp_idle_timeout, self._relayed)
+        for end, side in ((relay.downstream, self), (relay.upstream, self._app)):
+            end.connection_made(side.transport)
+            end.ended = side.ended
+            side.transport.set_protocol(end)
+            if not side.ended:
+                side.transport.resume_reading()
+        relay.start(bytes(self.early), bytes(self._app.early))
+        self.early.clear()
+        self._app = None
+
+    def _relayed(self, received: int, sent: int, flag: str) -> None:
+        self._record(received, sent, flag)
+
+    # --- the end ---
+
+    def drain(self) -> None:
+        """Let the relay end by itself: nobody can tell a TCP client that we are leaving."""
+
+    def abort(self) -> None:
+        """Close both connections now."""
+        if self._relay is not None:
+            self._relay.abort("")
+        else:
+            self._give_up("")
+
+    def _give_up(self, flag: str) -> None:
+        """Close both connections before they were joined."""
+        if self._over:
+            return
+        self._record(len(self.early), 0, flag)
+        if self._dialling is not None and self._app is None:
+            self._dialling.cancel()
+        if self._app is not None:
+            reset(self._app.transport)
+        reset(self.transport)
+
+    def _release(self) -> None:
+        """Give the place at the endpoint back."""
+        if self._endpoint is not None:
+            self._endpoint.active -= 1
+            self._endpoint.pool.unreserve()
+
+    def _record(self, received: int, sent: int, flag: str) -> None:
+        self._over = True
+        self._listener.closed(self)
+        self._release()
+        settings = self._settings
+        cluster = settings.tcp_cluster.name if settings.tcp_cluster is not None else ""
+        duration = self._listener.runtime.clock() - self._started
+        settings.stats.for_tcp(cluster).record(0, flag, duration, received, sent)
+        if settings.access_log is not None:
+            settings.access_log.record(
+                (
+                    self._listener.runtime.wall_clock() - duration,
+                    duration,
+                    settings.name,
+                    cluster or None,
+                    "TCP",
+                    None,
+                    None,
+                    None,
+                    0,
+                    flag,
+                    received,
+                    sent,
+                    self.remote,
+                    self._endpoint.name if self._endpoint is not None else None,
+                    None,
+                    1 if self._endpoint is not None else 0,
+                )
+            )

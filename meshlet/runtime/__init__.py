@@ -1,0 +1,1 @@
+"""Putting the parts together: from a config to a running process."""

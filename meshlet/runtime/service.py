@@ -1,0 +1,285 @@
+"""A running meshlet: a data plane with its admin port, health port, reloads and signals, from start to exit."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+import meshlet
+from meshlet.admin.backend import Readiness
+from meshlet.admin.health import HealthServer
+from meshlet.admin.server import AdminServer
+from meshlet.config.dump import dump
+from meshlet.config.load import ConfigError, load
+from meshlet.runtime.compile import digest
+from meshlet.runtime.reload import History, Watch
+from meshlet.runtime.sockets import bind, name_of
+from meshlet.telemetry.log import set_level
+from meshlet.telemetry.metrics import Family
+
+if TYPE_CHECKING:
+    from meshlet.config.schema import Config
+    from meshlet.config.units import Address
+    from meshlet.runtime.plane import Plane
+
+logger = logging.getLogger("meshlet")
+
+# A readiness answer that had to dial the app is good for so long; probes come from several sides.
+_REACHED_FOR = 1.0  # seconds
+
+
+class Service:
+    """Runs `config` on `plane` until it is told to end. `path` is the config's file, None where it came from flags."""
+
+    def __init__(self, config: Config, path: str | None, plane: Plane, *, workers: int = 1) -> None:
+        self._config = config
+        self._path = path
+        self._plane = plane
+        self._workers = workers
+        self._started = time.time()
+        self._history = History()
+        self._reloading = asyncio.Lock()
+        self._up = False
+        self._draining = False
+        self._ending = asyncio.Event()
+        self._admin: AdminServer | None = None
+        self._admin_address = ""
+        self._health: HealthServer | None = None
+        self._health_address = ""
+        self._reached: tuple[float, list[str]] = (0.0, [])
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> int:
+        """Return the exit status: 0 after a drain. Raises BindError or OSError where it cannot start."""
+        await self._start()
+        try:
+            await self._ending.wait()
+            await self._drain()
+        finally:
+            await self._close()
+        return 0
+
+    # --- start ---
+
+    async def _start(self) -> None:
+        config = self._config
+        try:
+            if config.admin is not None:
+                sock = bind(config.admin.address)
+                self._admin_address = name_of(sock)
+                self._admin = AdminServer(sock, self)
+            if config.health is not None:
+                sock = bind(config.health.address)
+                self._health_address = name_of(sock)
+                self._health = HealthServer(sock, self.readiness)
+            await self._plane.apply(config)
+        except BaseException:
+            await self._close()
+            raise
+        if self._health is not None:
+            await self._health.start()
+        if self._admin is not None:
+            self._admin.start()
+        self._up = True
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_end_signal, number)
+        loop.add_signal_handler(signal.SIGHUP, self._spawn_reload)
+        loop.add_signal_handler(signal.SIGUSR1, self._spawn_reopen)
+        if self._path is not None and config.reload.watch:
+            self._spawn(self._watch(self._path))
+        # What was made so far stays for good: the collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
+        logger.info("%s", await self._start_line())
+
+    async def _start_line(self) -> str:
+        listeners = await self._plane.listeners()
+        parts = [f"listener {listener['name']} on {listener['address']}" for listener in listeners]
+        if self._admin_address:
+            parts.append(f"admin on {self._admin_address}")
+        if self._health_address:
+            parts.append(f"health on {self._health_address}")
+        if self._workers > 1:
+            parts.append(f"{self._workers} workers")
+        parts.append(f"config from {self._path or 'flags'}")
+        return f"meshlet {meshlet.__version__} ready in {_age() * 1000:.0f} ms: {', '.join(parts)}"
+
+    # --- signals and reloads ---
+
+    def _spawn(self, coroutine: Any) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _on_end_signal(self, number: signal.Signals) -> None:
+        if self._draining:
+            logger.warning("%s again: ending at once", number.name)
+            logging.shutdown()
+            os._exit(1)
+        self._end(number.name)
+
+    def _end(self, reason: str) -> None:
+        self._draining = True
+        logger.info("%s: draining, for %g s at most", reason, self._config.shutdown.timeout)
+        self._ending.set()
+
+    def _spawn_reload(self) -> None:
+        if self._path is None:
+            logger.warning("SIGHUP: the config came from flags, there is no file to read again")
+        else:
+            self._spawn(self._reload(self._path))
+
+    def _spawn_reopen(self) -> None:
+        self._spawn(self._plane.reopen_logs())
+
+    async def _watch(self, path: str) -> None:
+        watch = Watch(path)
+        while True:
+            await asyncio.sleep(self._config.reload.interval)
+            if watch.changed():
+                await self._reload(path)
+
+    async def _reload(self, path: str) -> None:
+        async with self._reloading:
+            try:
+                # In a thread: parsing a large config would hold up every request in flight.
+                config = await asyncio.to_thread(load, path)
+                if config == self._config:
+                    self._history.add("unchanged")
+                    logger.info("%s: read again, nothing has changed", path)
+                    return
+                await self._plane.apply(config)
+            except (ConfigError, OSError) as error:
+                mistakes = error.mistakes if isinstance(error, ConfigError) else (str(error),)
+                reasons = tuple(map(str, mistakes))
+                self._history.add("rejected", reasons)
+                for reason in reasons:
+                    logger.error("reload rejected, the running config stays: %s", reason)
+                return
+            self._take(config)
+            self._history.add("accepted")
+            logger.info("%s: reloaded, version %s", path, digest(config))
+
+    def _take(self, config: Config) -> None:
+        """Use what is not the data plane's in the new config."""
+        old, self._config = self._config, config
+        if old.log.level != config.log.level:
+            set_level(config.log.level)
+        if _address_of(old.admin) != _address_of(config.admin) or _address_of(old.health) != _address_of(config.health):
+            logger.warning("the addresses of admin and health change with the next start only")
+
+    # --- the admin backend ---
+
+    async def families(self) -> list[Family]:
+        """All metrics at this moment."""
+        reloads = Family("meshlet_config_reloads_total", "counter", "Times that the config was read again.")
+        for result, count in self._history:
+            reloads.add(count, result=result)
+        ready = Family("meshlet_ready", "gauge", "Whether traffic may come.")
+        ready.add(int((await self.readiness()).ready))
+        build = Family("meshlet_build_info", "gauge", "Always 1.")
+        build.add(1, version=meshlet.__version__)
+        return [*await self._plane.families(), reloads, ready, build]
+
+    async def readiness(self) -> Readiness:
+        """Ready means: bound, compiled, not draining, and the required clusters can be reached."""
+        if self._draining:
+            return Readiness(False, ["draining"])
+        if not self._up:
+            return Readiness(False, ["starting"])
+        health = self._config.health
+        if health is None or not health.require:
+            return Readiness(True)
+        when, reasons = self._reached
+        if time.monotonic() - when > _REACHED_FOR:
+            reasons = await self._plane.unreachable(health.require)
+            self._reached = (time.monotonic(), reasons)
+        return Readiness(not reasons, reasons)
+
+    async def clusters(self) -> list[dict[str, Any]]:
+        """One object for each cluster."""
+        return await self._plane.clusters()
+
+    async def listeners(self) -> list[dict[str, Any]]:
+        """One object for each listener."""
+        return await self._plane.listeners()
+
+    async def config_dump(self) -> dict[str, Any]:
+        """The running config, where it came from, and how the last reload went."""
+        last = self._history.last
+        return {
+            "source": self._path or "flags",
+            "version": digest(self._config),
+            "last_reload": {"result": last.result, "time": last.time, "reasons": list(last.reasons)} if last else None,
+            "config": dump(self._config),
+        }
+
+    async def server_info(self) -> dict[str, Any]:
+        """Version, uptime, state."""
+        return {
+            "version": meshlet.__version__,
+            "state": "draining" if self._draining else "live" if self._up else "starting",
+            "pid": os.getpid(),
+            "workers": self._workers,
+            "uptime_seconds": round(time.time() - self._started, 3),
+            "config_source": self._path or "flags",
+        }
+
+    async def set_log_level(self, level: str) -> None:
+        """Change the level of meshlet's own log. Raises ValueError."""
+        set_level(level)
+        await self._plane.set_log_level(level)
+
+    async def drain_listeners(self) -> None:
+        """Accept no more connections; meshlet itself goes on."""
+        await self._plane.announce_drain()
+        await self._plane.stop_accepting()
+
+    async def quit(self) -> None:
+        """End as SIGTERM does."""
+        if not self._draining:
+            self._end("quitquitquit")
+
+    # --- the end ---
+
+    async def _drain(self) -> None:
+        shutdown = self._config.shutdown
+        deadline = time.monotonic() + shutdown.timeout
+        await self._plane.announce_drain()
+        await asyncio.sleep(min(shutdown.grace, shutdown.timeout))
+        await self._plane.stop_accepting()
+        try:
+            async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+                await self._plane.wait_idle()
+        except TimeoutError:
+            logger.warning("the time to drain is up")
+
+    async def _close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        left = await self._plane.close()
+        if left:
+            logger.warning("closed %d connections that were still open", left)
+        if self._admin is not None:
+            await self._admin.close()
+        if self._health is not None:
+            await self._health.close()
+        if self._up:
+            logger.info("ended")
+
+
+def _address_of(part: Any) -> Address | None:
+    return part.address if part is not None else None
+
+
+def _age() -> float:
+    """Return seconds since the kernel started this process (proc(5): field 22 of stat, in clock ticks)."""
+    with open("/proc/self/stat", encoding="ascii") as stat:  # noqa: PTH123
+        started = int(stat.read().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - started

@@ -1,0 +1,1 @@
+"""Clusters and their endpoints: choosing one, connecting to it, keeping its connections."""
