@@ -179,8 +179,12 @@ def encode_chunk(payload: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(payload), payload)
 
 
+#: the end of a chunked body without trailers
+LAST_CHUNK = b"0\r\n\r\n"
+
+
 def encode_last_chunk(trailers: tuple[bytes, ...]) -> bytes:
     """End a chunked body."""
     if not trailers:
-        return b"0\r\n\r\n"
+        return LAST_CHUNK
     return b"0\r\n%b\r\n\r\n" % b"\r\n".join(trailers)

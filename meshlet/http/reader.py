@@ -3,7 +3,8 @@
     HEAD --head--> FIXED | CHUNKED | UNTIL_CLOSE --last byte--> DONE --next()--> HEAD
     HEAD --head without a body--> DONE;  any --tunnel()--> TUNNEL;  any --stop()--> STOPPED
 
-A reader calls its sink while `feed` runs. It stops by itself after each message and keeps what
+A reader calls its sink while `feed` runs. A head comes together with as much of its body as arrived with it, so that
+a short message is one call here and one write on the other side. The reader stops by itself after each message and keeps what
 follows, so a pipelined request waits until the one before has been answered.
 """
 
@@ -39,30 +40,33 @@ _CRLF_OR_TOKEN = frozenset(TOKEN + b"\r")
 
 
 class BodySink(Protocol):
-    """Takes the rest of a message after its head; a head whose `length` is 0 has none and no call follows."""
+    """Takes what comes after a head that was not `complete`."""
 
     def on_data(self, data: bytes) -> None:
         """Take a piece of the body, never empty."""
         ...
 
     def on_end(self, trailers: tuple[bytes, ...]) -> None:
-        """Take the end of a message that had a body."""
+        """Take the end of the message."""
         ...
 
 
 class RequestSink(BodySink, Protocol):
     """Takes requests."""
 
-    def on_request(self, head: RequestHead) -> None:
-        """Take a request head."""
+    def on_request(self, head: RequestHead, data: bytes, complete: bool) -> None:
+        """Take a request head with what came of its body; no other call follows for a `complete` one."""
         ...
 
 
 class ResponseSink(BodySink, Protocol):
     """Takes responses."""
 
-    def on_response(self, head: ResponseHead) -> None:
-        """Take a response head; one of status 1xx is followed by another."""
+    def on_response(self, head: ResponseHead, data: bytes, complete: bool) -> None:
+        """Take a response head with what came of its body; no other call follows for a `complete` one.
+
+        A head of status 1xx is complete, and followed by another head.
+        """
         ...
 
 
@@ -142,17 +146,38 @@ class _Reader:
         sink.on_data(data)
         return b""
 
-    def _begin_body(self, length: int) -> None:
-        if length > 0:
-            self.state = _FIXED
-            self._remaining = length
-        elif length == CHUNKED:
-            self.state = _CHUNKED
-            self._decoder = ChunkedDecoder(self._limits)
-        elif length == UNTIL_CLOSE:
-            self.state = _UNTIL_CLOSE
-        else:
+    def _begin_body(self, length: int, rest: bytes) -> tuple[bytes, bool, bytes]:
+        """Return what of the body came with the head, whether that is all of it, and what follows the message."""
+        if length >= 0:
+            missing = length - len(rest)
+            if missing > 0:
+                self.state = _FIXED
+                self._remaining = missing
+                return rest, False, b""
             self.state = _DONE
+            return (rest, True, b"") if missing == 0 else (rest[:length], True, rest[length:])
+        if length == UNTIL_CLOSE:
+            self.state = _UNTIL_CLOSE
+            return rest, False, b""
+        self.state = _CHUNKED
+        self._decoder = decoder = ChunkedDecoder(self._limits)
+        payload = decoder.feed(rest) if rest else b""
+        if not decoder.done or decoder.trailers:
+            return payload, False, b""
+        self.state = _DONE
+        self._decoder = None
+        return payload, True, decoder.rest
+
+    def _end_with_trailers(self, sink: BodySink) -> bytes:
+        """Where a whole chunked body came with its head: tell its trailers, and return what follows the message."""
+        decoder = self._decoder
+        if self.state is not _CHUNKED or decoder is None or not decoder.done:
+            return b""
+        self.state = _DONE
+        self._decoder = None
+        self.surplus = bool(decoder.rest)
+        sink.on_end(decoder.trailers)
+        return decoder.rest
 
     def stop(self) -> None:
         """Take nothing more, not even what `feed` has in hand: the connection is given up."""
@@ -235,9 +260,12 @@ class RequestReader(_Reader):
         if end < 0:
             return b""
         head = parse_request(data[:end], self._limits)
-        self._begin_body(head.length)
-        self._sink.on_request(head)
-        return data[end + 4 :]
+        try:
+            body, complete, rest = self._begin_body(head.length, data[end + 4 :])
+        except ChunkedError as error:
+            raise BadRequest(str(error)) from error
+        self._sink.on_request(head, body, complete)
+        return rest if complete else self._end_with_trailers(self._sink)
 
     def _check_partial(self, partial: bytearray, start: int) -> None:
         if partial.startswith(b"\r\n"):  # an empty line that came in two pieces
@@ -325,20 +353,25 @@ class ResponseReader(_Reader):
             raise UpstreamProtocolError(f"the response head is larger than {self._limits.header_bytes} bytes")
         head = parse_response(data[:end], self._limits, self._method)
         rest = data[end + 4 :]
-        assert self._sink is not None
-        if head.status < 200 and head.status != 101:
-            self._sink.on_response(head)
+        sink = self._sink
+        assert sink is not None
+        status = head.status
+        if status < 200 and status != 101:
+            sink.on_response(head, b"", True)
             return rest
-        if head.status == 101 or (self._method == b"CONNECT" and head.status < 300):
+        if status == 101 or (self._method == b"CONNECT" and status < 300):
             # What follows is the tunnel's; it is taken from here by `tunnel()`.
             self.state = _TUNNEL
             self._partial = bytearray(rest) if rest else None
-            self._sink.on_response(head)
+            sink.on_response(head, b"", True)
             return b""
-        self._begin_body(head.length)
-        self.surplus = self.state is _DONE and bool(rest)
-        self._sink.on_response(head)
-        return rest
+        try:
+            body, complete, rest = self._begin_body(head.length, rest)
+        except ChunkedError as error:
+            raise UpstreamProtocolError(f"{error}, in the response") from error
+        self.surplus = bool(rest)
+        sink.on_response(head, body, complete)
+        return rest if complete else self._end_with_trailers(sink)
 
     def _check_partial(self, partial: bytearray, start: int) -> None:
         if partial.count(b"\n", start) and partial.count(b"\n") != partial.count(b"\r\n"):

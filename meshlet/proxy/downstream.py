@@ -13,7 +13,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, cast
 
 from meshlet.errors import BadRequest, DownstreamGone, HeadTimeout, ProxyError
-from meshlet.http.chunked import encode_chunk, encode_last_chunk
+from meshlet.http.chunked import LAST_CHUNK, encode_chunk, encode_last_chunk
 from meshlet.http.head import CHUNKED, UNTIL_CLOSE, RequestHead, ResponseHead
 from meshlet.http.reader import RequestReader, State
 from meshlet.http.reply import date_line, local_reply
@@ -175,7 +175,7 @@ class DownstreamConnection(asyncio.Protocol):
 
     # --- requests, from the reader ---
 
-    def on_request(self, head: RequestHead) -> None:
+    def on_request(self, head: RequestHead, data: bytes, complete: bool) -> None:
         """Begin an exchange."""
         listener = self._listener
         self._requests += 1
@@ -188,7 +188,7 @@ class DownstreamConnection(asyncio.Protocol):
         if head.request_id is None or not self._trusted:
             head.request_id = listener.runtime.new_request_id()
         self._exchange = exchange = Exchange(self, head, listener.settings, listener.runtime)
-        exchange.start()
+        exchange.start(data, complete)
 
     def on_data(self, data: bytes) -> None:
         """Pass a piece of the request body on, or throw it away where the response is out already."""
@@ -238,8 +238,8 @@ class DownstreamConnection(asyncio.Protocol):
         """Send a 1xx response, or the head that begins a tunnel."""
         self._transport.write(encode_response(head, b""))
 
-    def send_head(self, head: ResponseHead, milliseconds: int) -> None:
-        """Send the response head, framed as this client can read it."""
+    def send_head(self, head: ResponseHead, milliseconds: int, data: bytes, complete: bool) -> None:
+        """Send the response head, framed as this client can read it, and what is there of the body, in one write."""
         exchange = self._exchange
         assert exchange is not None
         request = exchange.head
@@ -264,7 +264,15 @@ class DownstreamConnection(asyncio.Protocol):
             extra += b"connection: close\r\n"
         elif request.minor == 0:
             extra += b"connection: keep-alive\r\n"
-        self._transport.write(encode_response(head, extra))
+        message = encode_response(head, extra)
+        if self._chunked:
+            if data:
+                message += encode_chunk(data)
+            if complete:
+                message += LAST_CHUNK
+        elif data:
+            message += data
+        self._transport.write(message)
 
     def _server_line(self, head: ResponseHead) -> bytes:
         if self._listener.settings.server_header == "overwrite" and head.has_server:

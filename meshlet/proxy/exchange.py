@@ -71,8 +71,8 @@ class DownstreamStream(Protocol):
         """Send a 1xx response."""
         ...
 
-    def send_head(self, head: ResponseHead, milliseconds: int) -> None:
-        """Send the response head; the app took so long for it."""
+    def send_head(self, head: ResponseHead, milliseconds: int, data: bytes, complete: bool) -> None:
+        """Send the response head, which the app took so long for, with what is there of the body."""
         ...
 
     def send_data(self, data: bytes) -> None:
@@ -158,7 +158,7 @@ class Exchange:
         self._resent = False
         self._persistent = True  # the app keeps its connection
         # how far it is
-        self.request: Progress = _COMPLETE if head.length == 0 else _WAITING
+        self.request: Progress = _WAITING
         self.response: Progress = _WAITING
         self.continued = False  # the app said 100 Continue
         self.over = False
@@ -174,8 +174,8 @@ class Exchange:
 
     # --- the request, from downstream ---
 
-    def start(self) -> None:
-        """Route the request and send it on its way."""
+    def start(self, data: bytes, complete: bool) -> None:
+        """Route the request and send it on its way, with what came of its body."""
         head = self.head
         route = self._settings.routes.match(head)
         if route is None:
@@ -192,11 +192,17 @@ class Exchange:
         if route.max_body is not None and head.length > route.max_body:
             self.fail(_too_large(route.max_body))
             return
-        if head.length == 0:
+        if complete:
+            self.request = _COMPLETE
             self._await_response(self.started)
         else:
-            self._tape = []
             self._await_movement(self.started)
+        if head.length != 0:
+            self.received = len(data)
+            if route.max_body is not None and self.received > route.max_body:
+                self.fail(_too_large(route.max_body))
+                return
+            self._tape = [data] if data else []
         self._attempt(fresh=False)
 
     def request_data(self, data: bytes) -> None:
@@ -262,16 +268,19 @@ class Exchange:
         endpoint = self._endpoint
         assert endpoint is not None
         endpoint.requests_total += 1
-        stream.send_head(self, head, self._downstream.upstream_lines(head))
-        if head.length == 0:
+        lines = self._downstream.upstream_lines(head)
+        tape = self._tape
+        if tape is None:
+            stream.send_head(self, head, lines, b"", True)
             return
-        for data in self._tape or ():
-            stream.send_data(data)
-        if self.request is _COMPLETE:
+        complete = self.request is _COMPLETE
+        stream.send_head(self, head, lines, b"".join(tape), complete and not self._trailers)
+        if complete and self._trailers:
             stream.send_end(self._trailers)
         if not stream.reused or self.received > _LONGEST_TAPE:
             self._tape = None  # a fresh connection that dies is no stale one: nothing is sent twice
-        self._downstream.resume_reading()
+        if not complete:
+            self._downstream.resume_reading()
 
     def on_no_stream(self, error: UpstreamError) -> None:
         """There is no connection to be had."""
@@ -292,7 +301,7 @@ class Exchange:
 
     # --- the response, from upstream ---
 
-    def on_response(self, head: ResponseHead) -> None:
+    def on_response(self, head: ResponseHead, data: bytes, complete: bool) -> None:
         """Take a response head: an interim one, the final one, or the beginning of a tunnel."""
         status = head.status
         if status < 200:
@@ -313,8 +322,9 @@ class Exchange:
             self._endpoint.pool.learn_idle_timeout(head.timeout)
         now = self._runtime.clock()
         self._tape = None
-        self._downstream.send_head(head, int((now - self.started) * 1000))
-        if head.length == 0:
+        self.sent = len(data)
+        self._downstream.send_head(head, int((now - self.started) * 1000), data, complete)
+        if complete:
             self._finish(now)
         elif not self.over:
             self._await_movement(now)

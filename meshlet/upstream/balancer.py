@@ -45,4 +45,4 @@ class LeastRequest:
         return one if one.active <= other.active else other
 
 
-BALANCERS = {"round-robin": RoundRobin, "least-request": LeastRequest}
+BALANCERS: dict[str, type[Balancer]] = {"round-robin": RoundRobin, "least-request": LeastRequest}

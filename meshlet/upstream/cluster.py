@@ -121,10 +121,11 @@ class Cluster:
         old = {endpoint.address: endpoint for endpoint in self.endpoints}
         if list(wanted) == list(old):
             return
-        self.endpoints = tuple(old.pop(address, None) or self._endpoint(address) for address in wanted)
+        self.endpoints = tuple(
+            old.pop(address) if address in old else self._endpoint(address) for address in wanted
+        )
         for endpoint in old.values():
             endpoint.pool.close()
 
     def _endpoint(self, address: Address) -> Endpoint:
         return Endpoint(address, Pool(address, self._settings, self._timers, self._clock))
-

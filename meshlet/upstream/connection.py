@@ -7,7 +7,7 @@ import select
 from typing import TYPE_CHECKING, Protocol, cast
 
 from meshlet.errors import UpstreamError, UpstreamReset
-from meshlet.http.chunked import encode_chunk, encode_last_chunk
+from meshlet.http.chunked import LAST_CHUNK, encode_chunk, encode_last_chunk
 from meshlet.http.head import CHUNKED, HeadLimits, RequestHead
 from meshlet.http.reader import ResponseReader, ResponseSink
 from meshlet.http.request import encode_request
@@ -64,12 +64,25 @@ class UpstreamConnection(asyncio.Protocol):
 
     # --- the upstream stream, as an exchange sees it ---
 
-    def send_head(self, user: UpstreamUser, head: RequestHead, extra: bytes) -> None:
-        """Begin an exchange; `extra` holds header lines to add, each ending in CRLF."""
+    def send_head(self, user: UpstreamUser, head: RequestHead, extra: bytes, data: bytes, complete: bool) -> None:
+        """Begin an exchange: the head, with what is there of the body, in one write.
+
+        `extra` holds header lines to add, each ending in CRLF; `complete`: the body has no other data or trailers.
+        """
         self._user = user
-        self._chunked = head.length == CHUNKED
         self._reader.expect(head.method, user)
-        self._transport.write(encode_request(head, extra))
+        message = encode_request(head, extra)
+        if head.length == CHUNKED:
+            self._chunked = True
+            if data:
+                message += encode_chunk(data)
+            if complete:
+                message += LAST_CHUNK
+        else:
+            self._chunked = False
+            if data:
+                message += data
+        self._transport.write(message)
 
     def send_data(self, data: bytes) -> None:
         """Send a piece of the request body."""
