@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import resource
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,6 +13,9 @@ from meshlet.config.load import ConfigError, load
 from meshlet.config.schema import Admin, Cluster, Config, Listener, Match, Route
 from meshlet.config.units import Address
 from meshlet.telemetry.log import configure
+
+if TYPE_CHECKING:
+    from meshlet.runtime.plane import Plane
 
 logger = logging.getLogger("meshlet")
 
@@ -105,12 +109,21 @@ def _run(config: Config, file: str | None, workers: int) -> int:
 
 
 async def _serve(config: Config, file: str | None, workers: int) -> int:
-    from meshlet.runtime.plane import DataPlane, Plane
     from meshlet.runtime.service import Service
+
+    return await Service(config, file, _plane(workers), workers=workers).run()
+
+
+def _plane(workers: int) -> Plane:
+    # Each way imports only what it needs: a supervisor carries no traffic, one process supervises none.
+    if workers > 1:
+        from meshlet.runtime.workers import Workers
+
+        return Workers(workers)
+    from meshlet.runtime.plane import DataPlane
     from meshlet.runtime.sockets import bind
 
-    plane: Plane = DataPlane(bind)
-    return await Service(config, file, plane, workers=workers).run()
+    return DataPlane(bind)
 
 
 def _raise_file_limit() -> None:

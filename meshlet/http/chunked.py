@@ -126,7 +126,7 @@ class ChunkedDecoder:
 
     @staticmethod
     def _check_partial_line(line: bytes) -> None:
-        if len(line) > _LONGEST_SIZE_LINE:
+        if len(line) > _LONGEST_SIZE_LINE + 1:  # the CR of its end may be there already
             raise ChunkedError(f"a chunk size line of more than {_LONGEST_SIZE_LINE} bytes")
         if b"\n" in line or b"\r" in line[:-1]:
             raise ChunkedError("a bare CR or LF in a chunk size line")

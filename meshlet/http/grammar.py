@@ -7,6 +7,7 @@ head. What recurs (field names, Host values) is classified once and remembered i
 from __future__ import annotations
 
 import re
+from ipaddress import IPv6Address
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -28,27 +29,32 @@ _HOST = re.compile(
 
 V = TypeVar("V")
 
+_LONGEST_KEY = 128
+
+
+def remember(cache: dict[bytes, V], key: bytes, value: V, entries: int = 2048) -> V:
+    """Put a value into a bounded cache and return it.
+
+    A flood of distinct keys empties the cache now and then, which costs the flooder's own requests
+    a little time and never memory. Long keys are not kept.
+    """
+    if len(key) <= _LONGEST_KEY:
+        if len(cache) >= entries:
+            cache.clear()
+        cache[key] = value
+    return value
+
 
 class Memo(dict[bytes, V], Generic[V]):
-    """A bounded cache in front of a pure function of bytes; `memo[key]` computes what is missing.
+    """A bounded cache in front of a pure function of bytes; `memo[key]` computes what is missing."""
 
-    A flood of distinct keys empties it now and then, which costs the flooder's own requests a
-    little time and never memory. Long keys are computed each time.
-    """
-
-    def __init__(self, function: Callable[[bytes], V], entries: int = 2048, longest: int = 128) -> None:
+    def __init__(self, function: Callable[[bytes], V], entries: int = 2048) -> None:
         super().__init__()
         self._function = function
         self._entries = entries
-        self._longest = longest
 
     def __missing__(self, key: bytes) -> V:
-        value = self._function(key)
-        if len(key) <= self._longest:
-            if len(self) >= self._entries:
-                self.clear()
-            self[key] = value
-        return value
+        return remember(self, key, self._function(key), self._entries)
 
 
 def is_token(name: bytes) -> bool:
@@ -64,17 +70,27 @@ def parse_authority(value: bytes) -> bytes | None:
     match = _HOST.fullmatch(value)
     if match is None or int(match["port"] or b"0") > 65535:
         return None
-    return match["host"].lower()
+    host: bytes = match["host"].lower()
+    if host.startswith(b"["):
+        try:
+            IPv6Address(host[1:-1].decode())
+        except ValueError:
+            return None
+    return host
 
 
-def looks_like(name: bytes, framing: frozenset[bytes]) -> bool:
-    """Say whether some servers would read the field name as one of `framing`, though HTTP does not.
+# What CGI-like environments make of a field name, written with `-`.
+_CGI = bytes(c if c < 0x80 and chr(c).isalnum() else 0x2D for c in range(256))
+
+
+def looks_like(name: bytes, fields: frozenset[bytes]) -> bool:
+    """Say whether some servers would read the field name as one of `fields` (lower case), though HTTP does not.
 
     CGI-like environments map every character but letters and digits to `_`, so `Transfer_Encoding`
     or `Content.Length` would frame a message there that meshlet had framed otherwise.
     """
     lower = name.lower()
-    return lower not in framing and re.sub(rb"[^a-z0-9]", b"-", lower) in framing
+    return lower not in fields and lower.translate(_CGI) in fields
 
 
 class ConnectionOptions:

@@ -6,7 +6,7 @@ is passed on untouched: case, order, duplicates and inner white space included.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from meshlet.http.grammar import OWS
 
@@ -15,7 +15,8 @@ CHUNKED = -1
 UNTIL_CLOSE = -2
 
 
-class HeadLimits(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class HeadLimits:
     """How large a head may be; `headers` and `header_bytes` bound trailers as well."""
 
     header_bytes: int = 65536
@@ -95,7 +96,6 @@ class ResponseHead:
         "close",
         "framed",
         "has_date",
-        "has_server",
         "keep_alive",
         "length",
         "lines",
@@ -118,7 +118,6 @@ class ResponseHead:
         self.named: frozenset[bytes] | None = None
         self.timeout: float | None = None  # seconds, of `Keep-Alive: timeout=`
         self.has_date = False
-        self.has_server = False
 
     @property
     def persistent(self) -> bool:

@@ -4,12 +4,13 @@
     HEAD --head without a body--> DONE;  any --tunnel()--> TUNNEL;  any --stop()--> STOPPED
 
 A reader calls its sink while `feed` runs. A head comes together with as much of its body as arrived with it, so that
-a short message is one call here and one write on the other side. The reader stops by itself after each message and keeps what
-follows, so a pipelined request waits until the one before has been answered.
+a short message is one call here and one write on the other side. The reader stops by itself after each message and
+keeps what follows, so a pipelined request waits until the one before has been answered.
 """
 
 from __future__ import annotations
 
+import re
 from enum import IntEnum
 from typing import Protocol
 
@@ -36,7 +37,12 @@ class State(IntEnum):
 # Plain module constants: an attribute look-up on an enum class costs as much as parsing a header line.
 _HEAD, _FIXED, _CHUNKED, _UNTIL_CLOSE, _DONE, _TUNNEL, _STOPPED = State
 
-_CRLF_OR_TOKEN = frozenset(TOKEN + b"\r")
+_TOKEN = frozenset(TOKEN)
+_EMPTY_LINES = re.compile(rb"\A(?:\r\n)+")
+# A CR at the very end may yet be followed by its LF.
+_BARE_CR_OR_LF = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)")
+# What a start line holds besides the target, or, in a response, altogether: bytes.
+_START_LINE = 128
 
 
 class BodySink(Protocol):
@@ -90,26 +96,27 @@ class _Reader:
         """Whether some bytes of the next head are here, but not all."""
         return self.state is _HEAD and self._partial is not None
 
-    def _find_head_end(self, data: bytes) -> tuple[bytes, int]:
+    def _hold_head(self, data: bytes) -> None:
+        """Keep the first part of a head."""
+        self._partial = bytearray(data)
+        self._check_partial(self._partial, 0)
+
+    def _continue_head(self, data: bytes) -> tuple[bytes, int]:
         """Return the bytes to look at and where the head ends in them, -1 while it is incomplete."""
         partial = self._partial
-        if partial is None:
-            end = data.find(b"\r\n\r\n")
-            if end < 0:
-                self._partial = bytearray(data)
-                self._check_partial(self._partial, 0)
-            return data, end
+        assert partial is not None
         # Search only where the end can newly be, so that a head sent byte by byte costs no more than linear time.
-        start = max(0, len(partial) - 3)
+        seen = len(partial)
         partial += data
-        end = partial.find(b"\r\n\r\n", start)
+        end = partial.find(b"\r\n\r\n", max(0, seen - 3))
         if end < 0:
-            self._check_partial(partial, start)
+            self._check_partial(partial, max(0, seen - 1))
             return data, end
         self._partial = None
         return bytes(partial), end
 
     def _check_partial(self, partial: bytearray, start: int) -> None:
+        """Refuse at once what becomes no head however it goes on; the lines before `start` were looked at before."""
         raise NotImplementedError
 
     def _read_body(self, data: bytes, sink: BodySink) -> bytes:
@@ -248,18 +255,28 @@ class RequestReader(_Reader):
             raise BadRequest(str(error)) from error
 
     def _read_head(self, data: bytes) -> bytes:
-        # Empty lines before a request line are skipped (RFC 9112 section 2.2).
-        if self._partial is None and data[0] == 0x0D:
-            start = data.lstrip(b"\r\n")
-            skipped = len(data) - len(start)
-            if data.count(b"\r\n", 0, skipped) * 2 == skipped:
-                data = start
-            if not data:
+        # Empty lines before a request line are skipped (RFC 9112 section 2.2), also one that comes in two pieces.
+        if self._partial == b"\r":
+            self._partial = None
+            data = b"\r" + data
+        if self._partial is not None:
+            data, end = self._continue_head(data)
+            if end < 0:
                 return b""
-        data, end = self._find_head_end(data)
-        if end < 0:
-            return b""
+        else:
+            if data[0] == 0x0D:
+                data = _EMPTY_LINES.sub(b"", data)
+                if not data:
+                    return b""
+            end = data.find(b"\r\n\r\n")
+            if end < 0:
+                self._hold_head(data)
+                return b""
         head = parse_request(data[:end], self._limits)
+        if head.length == 0:
+            self.state = _DONE
+            self._sink.on_request(head, b"", True)
+            return data[end + 4 :]
         try:
             body, complete, rest = self._begin_body(head.length, data[end + 4 :])
         except ChunkedError as error:
@@ -268,19 +285,14 @@ class RequestReader(_Reader):
         return rest if complete else self._end_with_trailers(self._sink)
 
     def _check_partial(self, partial: bytearray, start: int) -> None:
-        if partial.startswith(b"\r\n"):  # an empty line that came in two pieces
-            del partial[:2]
-            if not partial:
-                self._partial = None
-                return
         limits = self._limits
-        if partial[0] not in _CRLF_OR_TOKEN:
+        if partial[0] not in _TOKEN and partial != b"\r":
             raise BadRequest("the first byte is not that of an HTTP request")
-        # A head with bare line feeds never ends: say so now, not when the time is up.
-        if partial.count(b"\n", start) and partial.count(b"\n") != partial.count(b"\r\n"):
-            raise BadRequest("a bare LF in the request head")
+        # A head whose lines end otherwise never ends: say so now, not when the time is up.
+        if _BARE_CR_OR_LF.search(partial, start):
+            raise BadRequest("a bare CR or LF in the request head")
         line_end = partial.find(b"\r\n")
-        if line_end < 0 and len(partial) > limits.target_bytes + 128:
+        if line_end < 0 and len(partial) > limits.target_bytes + _START_LINE:
             raise BadRequest(f"the request target is longer than {limits.target_bytes} bytes", 414)
         if line_end >= 0 and len(partial) - line_end > limits.header_bytes + 4:
             raise BadRequest(f"the header section is larger than {limits.header_bytes} bytes", 431)
@@ -346,10 +358,16 @@ class ResponseReader(_Reader):
         return rest
 
     def _read_head(self, data: bytes) -> bytes:
-        data, end = self._find_head_end(data)
-        if end < 0:
-            return b""
-        if end > self._limits.header_bytes + 128:
+        if self._partial is not None:
+            data, end = self._continue_head(data)
+            if end < 0:
+                return b""
+        else:
+            end = data.find(b"\r\n\r\n")
+            if end < 0:
+                self._hold_head(data)
+                return b""
+        if end > self._limits.header_bytes + _START_LINE:
             raise UpstreamProtocolError(f"the response head is larger than {self._limits.header_bytes} bytes")
         head = parse_response(data[:end], self._limits, self._method)
         rest = data[end + 4 :]
@@ -374,9 +392,9 @@ class ResponseReader(_Reader):
         return rest if complete else self._end_with_trailers(sink)
 
     def _check_partial(self, partial: bytearray, start: int) -> None:
-        if partial.count(b"\n", start) and partial.count(b"\n") != partial.count(b"\r\n"):
-            raise UpstreamProtocolError("a bare LF in the response head")
+        if _BARE_CR_OR_LF.search(partial, start):
+            raise UpstreamProtocolError("a bare CR or LF in the response head")
         if not b"HTTP/1.".startswith(partial[:7]):
             raise UpstreamProtocolError("the response does not begin with HTTP/1.")
-        if len(partial) > self._limits.header_bytes + 128:
+        if len(partial) > self._limits.header_bytes + _START_LINE + 4:
             raise UpstreamProtocolError(f"the response head is larger than {self._limits.header_bytes} bytes")

@@ -11,7 +11,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from meshlet.errors import UpstreamProtocolError
-from meshlet.http.grammar import FIELD, OWS, Memo, connection_options, is_token, looks_like, without_named
+from meshlet.http.grammar import FIELD, OWS, Memo, connection_options, is_token, looks_like, remember, without_named
 from meshlet.http.head import CHUNKED, HeadLimits, ResponseHead
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _LONGEST_LENGTH = 18
 _FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection", b"upgrade"})
-_STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) ([1-9][0-9][0-9])(?: [^\r\n]*)?")
+_STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) ([1-9][0-9][0-9])(?: ([^\r\n]*))?")
 _TIMEOUT = re.compile(rb"(?:^|[,\s])timeout\s*=\s*\"?([0-9]{1,9})", re.IGNORECASE)
 
 
@@ -31,43 +31,44 @@ def parse_response(raw: bytes, limits: HeadLimits, method: bytes) -> ResponseHea
     lines = raw.split(b"\r\n")
     if len(raw.translate(None, FIELD)) != 2 * len(lines) - 2:
         raise UpstreamProtocolError("a control character, or a bare CR or LF, in the response head")
-    minor, status = _status_lines[lines[0]]
+    minor, status, lines[0] = _status_lines[lines[0]]
     head = ResponseHead(status, minor, lines)
-    if minor == 0:
-        lines[0] = b"HTTP/1.1" + lines[0][8:]
     if len(lines) - 1 > limits.headers:
         raise UpstreamProtocolError(f"more than {limits.headers} header fields in the response")
 
+    handlers = _handlers
     for line in lines[1:]:  # a copy: handlers change the list
         name, colon, value = line.partition(b":")
         if not colon:
             raise UpstreamProtocolError("a header line without a colon in the response")
-        handler = _handlers[name]
+        try:
+            handler = handlers[name]
+        except KeyError:
+            handler = _learn(name)
         if handler is not None:
             handler(head, line, value)
 
     if head.length == CHUNKED and minor == 0:
         raise UpstreamProtocolError("Transfer-Encoding in an HTTP/1.0 response")
-    if status < 200 or status in (204, 304) or method == b"HEAD" or (method == b"CONNECT" and status < 300):
-        _no_body(head)
+    if status < 200 or status == 204 or (method == b"CONNECT" and status < 300):
+        # These must not have one (RFC 9110 section 8.6), and who believes it would wait for a body.
+        if head.framed:
+            head.lines = without_named(head.lines, frozenset({b"content-length"}))
+        head.length = 0
+    elif status == 304 or method == b"HEAD":
+        head.length = 0  # Content-Length, if any, says what a GET would have got
     if head.named is not None:
         head.lines = without_named(head.lines, head.named - _KEPT)
     return head
 
 
-def _no_body(head: ResponseHead) -> None:
-    # 1xx, 204 and a 2xx to CONNECT must not have these fields (RFC 9110 section 8.6, RFC 9112 section 6.1);
-    # for HEAD and 304 Content-Length says what a GET would have got.
-    if head.framed and head.status < 300 and head.status not in (200, 203, 206, 226):
-        head.lines = without_named(head.lines, frozenset({b"content-length"}))
-    head.length = 0
-
-
-def _parse_status_line(line: bytes) -> tuple[int, int]:
+def _parse_status_line(line: bytes) -> tuple[int, int, bytes]:
+    """Return the minor version, the status, and the line with our own version (RFC 9110 section 2.5)."""
     match = _STATUS_LINE.fullmatch(line)
     if match is None:
         raise UpstreamProtocolError("the status line is not HTTP/1.1 and three digits")
-    return min(int(match[1]), 1), int(match[2])
+    # Apps that leave out the reason often leave out the space before it too, which not every client forgives.
+    return min(int(match[1]), 1), int(match[2]), b"HTTP/1.1 %b %b" % (match[2], match[3] or b"")
 
 
 _status_lines = Memo(_parse_status_line, entries=256)
@@ -81,8 +82,10 @@ _KEPT = frozenset({b"content-length", b"date", b"server"})
 def _on_connection(head: ResponseHead, line: bytes, value: bytes) -> None:
     head.lines.remove(line)
     options = connection_options[value]
-    head.close |= options.close
-    head.keep_alive |= options.keep_alive
+    if options.close:
+        head.close = True
+    if options.keep_alive:
+        head.keep_alive = True
     if options.named:
         head.named = options.named if head.named is None else head.named | options.named
 
@@ -125,10 +128,6 @@ def _on_date(head: ResponseHead, line: bytes, value: bytes) -> None:  # noqa: AR
     head.has_date = True
 
 
-def _on_server(head: ResponseHead, line: bytes, value: bytes) -> None:  # noqa: ARG001
-    head.has_server = True
-
-
 def _drop(head: ResponseHead, line: bytes, value: bytes) -> None:  # noqa: ARG001
     head.lines.remove(line)
 
@@ -144,7 +143,6 @@ _SPECIAL: dict[bytes, Callable[[ResponseHead, bytes, bytes], None]] = {
     b"keep-alive": _on_keep_alive,
     b"upgrade": _on_upgrade,
     b"date": _on_date,
-    b"server": _on_server,
     b"proxy-connection": _drop,
     b"te": _drop,
     # meshlet writes this one itself
@@ -158,7 +156,11 @@ def _handler_of(name: bytes) -> Callable[[ResponseHead, bytes, bytes], None] | N
     return _SPECIAL.get(name.lower())
 
 
-_handlers: Memo[Callable[[ResponseHead, bytes, bytes], None] | None] = Memo(_handler_of)
+_handlers: dict[bytes, Callable[[ResponseHead, bytes, bytes], None] | None] = {}
+
+
+def _learn(name: bytes) -> Callable[[ResponseHead, bytes, bytes], None] | None:
+    return remember(_handlers, name, _handler_of(name))
 
 
 def encode_response(head: ResponseHead, extra: bytes) -> bytes:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, cast
 
 from meshlet.errors import BadRequest, DownstreamGone, HeadTimeout, ProxyError
 from meshlet.http.chunked import LAST_CHUNK, encode_chunk, encode_last_chunk
-from meshlet.http.head import CHUNKED, UNTIL_CLOSE, RequestHead, ResponseHead
+from meshlet.http.grammar import without_named
+from meshlet.http.head import CHUNKED, UNTIL_CLOSE, RequestHead, ResponseHead, field_value
 from meshlet.http.reader import RequestReader, State
 from meshlet.http.reply import date_line, local_reply
 from meshlet.http.response import encode_response
@@ -178,16 +179,20 @@ class DownstreamConnection(asyncio.Protocol):
     def on_request(self, head: RequestHead, data: bytes, complete: bool) -> None:
         """Begin an exchange."""
         listener = self._listener
-        self._requests += 1
+        settings = listener.settings
+        runtime = listener.runtime
+        self._requests = requests = self._requests + 1
         self._phase = _EXCHANGE
         self._close_after = (
-            not head.persistent
+            head.close
+            or (head.minor == 0 and not head.keep_alive)
             or listener.draining
-            or self._requests == listener.settings.limits.max_requests_per_connection
+            or requests == settings.limits.max_requests_per_connection
         )
+        now = runtime.clock()
         if head.request_id is None or not self._trusted:
-            head.request_id = listener.runtime.new_request_id()
-        self._exchange = exchange = Exchange(self, head, listener.settings, listener.runtime)
+            head.request_id = runtime.new_request_id(now)
+        self._exchange = exchange = Exchange(self, head, settings, runtime, now)
         exchange.start(data, complete)
 
     def on_data(self, data: bytes) -> None:
@@ -275,9 +280,9 @@ class DownstreamConnection(asyncio.Protocol):
         self._transport.write(message)
 
     def _server_line(self, head: ResponseHead) -> bytes:
-        if self._listener.settings.server_header == "overwrite" and head.has_server:
-            head.lines = [line for line in head.lines if line[:7].lower() != b"server:"]
-        elif head.has_server:
+        if self._listener.settings.server_header == "overwrite":
+            head.lines = without_named(head.lines, frozenset({b"server"}))
+        elif field_value(head.lines, b"server") is not None:
             return b""
         return b"server: meshlet\r\n"
 
@@ -364,7 +369,11 @@ class DownstreamConnection(asyncio.Protocol):
             self._await(self._listener.settings.limits.stream_idle_timeout, now)
             return
         self._phase = _IDLE
-        self._await(_DRAIN_IDLE if self._listener.draining else self._listener.settings.limits.idle_timeout, now)
+        listener = self._listener
+        idle = _DRAIN_IDLE if listener.draining else listener.settings.limits.idle_timeout
+        self._deadline = deadline = now + idle
+        if deadline < self.wake:
+            listener.runtime.timers.schedule(self, deadline)
         if not self._reading:
             self.resume_reading()
         try:

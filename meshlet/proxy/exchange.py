@@ -142,13 +142,18 @@ class Exchange:
     )
 
     def __init__(
-        self, downstream: DownstreamStream, head: RequestHead, settings: ListenerSettings, runtime: Runtime
+        self,
+        downstream: DownstreamStream,
+        head: RequestHead,
+        settings: ListenerSettings,
+        runtime: Runtime,
+        now: float,
     ) -> None:
         self._downstream = downstream
         self._settings = settings
         self._runtime = runtime
         self.head = head
-        self.started = runtime.clock()
+        self.started = now
         # where it goes
         self._route: RouteAction | None = None
         self._stats: RequestStats = settings.unrouted
@@ -194,7 +199,9 @@ class Exchange:
             return
         if complete:
             self.request = _COMPLETE
-            self._await_response(self.started)
+            # From the request's last byte the route's timeout runs.
+            timeout = route.timeout
+            self._downstream.set_deadline(self.started + timeout if timeout else NEVER)
         else:
             self._await_movement(self.started)
         if head.length != 0:
@@ -231,7 +238,9 @@ class Exchange:
         if self._upstream is not None:
             self._upstream.send_end(trailers)
         if self.response is _WAITING:
-            self._await_response(self._runtime.clock())
+            assert self._route is not None
+            timeout = self._route.timeout
+            self._downstream.set_deadline(self._runtime.clock() + timeout if timeout else NEVER)
 
     def on_downstream_paused(self, paused: bool) -> None:
         """The client takes no more bytes for now, or takes them again."""
@@ -316,7 +325,9 @@ class Exchange:
             self._tunnel(head)
             return
         self.response = _BODY
-        self._persistent = head.persistent and head.length != UNTIL_CLOSE
+        self._persistent = (
+            not head.close and (head.minor == 1 or head.keep_alive) and head.length != UNTIL_CLOSE
+        )
         if head.timeout is not None:
             assert self._endpoint is not None
             self._endpoint.pool.learn_idle_timeout(head.timeout)
@@ -373,11 +384,6 @@ class Exchange:
         self._downstream.finished(now)
 
     # --- the end ---
-
-    def _await_response(self, now: float) -> None:
-        """From the request's last byte the route's timeout runs."""
-        timeout = self._route.timeout if self._route is not None else 0.0
-        self._downstream.set_deadline(now + timeout if timeout else NEVER)
 
     def _await_movement(self, now: float) -> None:
         idle = self._settings.limits.stream_idle_timeout
@@ -456,7 +462,8 @@ class Exchange:
         upstream = self._upstream
         if upstream is not None:
             self._upstream = None
-            self._upstream_over()
+            assert self._endpoint is not None
+            self._endpoint.active -= 1
             # An app that answered before it had the whole request is not sent the rest.
             if self.request is _COMPLETE and self._persistent:
                 upstream.release(now)

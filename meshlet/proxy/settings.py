@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from meshlet.telemetry.metrics import Histogram
 
@@ -74,7 +75,8 @@ class ListenerStats:
         return self.tcp.setdefault(cluster, RequestStats())
 
 
-class RouteAction(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class RouteAction:
     """Where and how the requests of a route go."""
 
     cluster: Cluster
@@ -85,7 +87,8 @@ class RouteAction(NamedTuple):
     max_body: int | None  # bytes
 
 
-class ListenerSettings(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class ListenerSettings:
     """One listener's part of a config snapshot. An exchange keeps the one that it began with."""
 
     name: str
@@ -117,10 +120,11 @@ def _contains(networks: tuple[Network, ...], host: str) -> bool:
     return any(address in network for network in networks if network.version == address.version)
 
 
-class Runtime(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Runtime:
     """What connections share with their process."""
 
     timers: Timers
     clock: Callable[[], float]  # seconds, monotonic
     wall_clock: Callable[[], float]  # unix seconds
-    new_request_id: Callable[[], bytes]
+    new_request_id: Callable[[float], bytes]  # of the clock's time

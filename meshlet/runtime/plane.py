@@ -14,7 +14,7 @@ from meshlet.proxy.request_id import RequestIds
 from meshlet.proxy.settings import Runtime
 from meshlet.runtime import figures
 from meshlet.runtime.compile import Compiler, Snapshot
-from meshlet.runtime.sockets import BindError
+from meshlet.runtime.sockets import BindError, key_of
 from meshlet.telemetry.access_log import AccessLog
 from meshlet.telemetry.log import set_level
 from meshlet.telemetry.metrics import Family
@@ -117,7 +117,7 @@ class DataPlane:
         sockets: dict[object, socket.socket] = {}
         try:
             for listener in config.listeners:
-                key = _key(listener.name, listener.address)
+                key = key_of(listener.name, listener.address)
                 if key not in self._listeners:
                     sockets[key] = self._bind(listener.address)
         except BindError:
@@ -128,7 +128,7 @@ class DataPlane:
 
     def _swap(self, snapshot: Snapshot, sockets: dict[object, socket.socket]) -> None:
         self._snapshot = snapshot
-        wanted = {_key(listener.name, listener.address): listener.name for listener in snapshot.config.listeners}
+        wanted = {key_of(listener.name, listener.address): listener.name for listener in snapshot.config.listeners}
         for key in [key for key in self._listeners if key not in wanted]:
             listener = self._listeners.pop(key)
             listener.stop()
@@ -285,8 +285,3 @@ class _Dialled(asyncio.Protocol):
 
     def close(self) -> None:
         self._transport.close()
-
-
-def _key(name: str, address: Address) -> object:
-    # With port 0 each listener gets a port of its own, so the address does not tell them apart.
-    return address if address.port or address.path else (name, address)

@@ -162,15 +162,15 @@ class Service:
                 for reason in reasons:
                     logger.error("reload rejected, the running config stays: %s", reason)
                 return
-            self._take(config)
+            await self._take(config)
             self._history.add("accepted")
             logger.info("%s: reloaded, version %s", path, digest(config))
 
-    def _take(self, config: Config) -> None:
+    async def _take(self, config: Config) -> None:
         """Use what is not the data plane's in the new config."""
         old, self._config = self._config, config
         if old.log.level != config.log.level:
-            set_level(config.log.level)
+            await self.set_log_level(config.log.level)
         if _address_of(old.admin) != _address_of(config.admin) or _address_of(old.health) != _address_of(config.health):
             logger.warning("the addresses of admin and health change with the next start only")
 
@@ -194,11 +194,10 @@ class Service:
         if not self._up:
             return Readiness(False, ["starting"])
         health = self._config.health
-        if health is None or not health.require:
-            return Readiness(True)
         when, reasons = self._reached
         if time.monotonic() - when > _REACHED_FOR:
-            reasons = await self._plane.unreachable(health.require)
+            # Asked even where no cluster is required: there may be no worker left that could carry traffic.
+            reasons = await self._plane.unreachable(health.require if health is not None else ())
             self._reached = (time.monotonic(), reasons)
         return Readiness(not reasons, reasons)
 

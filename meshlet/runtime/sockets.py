@@ -30,6 +30,28 @@ def bind(address: Address, *, reuse_port: bool = False) -> socket.socket:
     return sock
 
 
+def bind_shared(address: Address, count: int) -> tuple[socket.socket, ...]:
+    """Return sockets for so many processes on one address, each with its own backlog. Raises BindError.
+
+    Those of a Unix socket share one backlog: it has no SO_REUSEPORT.
+    """
+    if address.path:
+        first = bind(address)
+        return first, *(first.dup() for _ in range(count - 1))
+    if address.port:
+        # Another process of the same user could share the port with us, and neither would notice.
+        bind(address).close()
+    sockets = [bind(address, reuse_port=True)]
+    address = address._replace(port=sockets[0].getsockname()[1])
+    try:
+        sockets += (bind(address, reuse_port=True) for _ in range(count - 1))
+    except BindError:
+        for sock in sockets:
+            sock.close()
+        raise
+    return tuple(sockets)
+
+
 def _tcp(address: Address, *, reuse_port: bool) -> socket.socket:
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
@@ -80,6 +102,11 @@ def _advice(error: OSError, address: Address) -> str:
     if error.errno == errno.EADDRNOTAVAIL:
         return "; no interface of this machine has that address"
     return ""
+
+
+def key_of(name: str, address: Address) -> object:
+    """Return what tells the socket of a listener from the others: with port 0 each has a port of its own."""
+    return address if address.port or address.path else (name, address)
 
 
 def name_of(sock: socket.socket) -> str:

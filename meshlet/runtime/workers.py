@@ -1,0 +1,307 @@
+"""A data plane that is spread over worker processes, each with a listening socket of its own on every address.
+
+The supervisor binds all sockets and keeps a duplicate of each. So when a worker dies, the connections in its backlog
+wait there for the worker that takes its place, instead of being reset.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from msgspec import structs
+
+from meshlet.runtime import figures
+from meshlet.runtime.child import Child, NoAnswer, Refused, WorkerError
+from meshlet.runtime.messages import decode
+from meshlet.runtime.sockets import bind_shared, key_of
+from meshlet.runtime.totals import add_up, lasting, total
+from meshlet.telemetry.metrics import Family
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Iterable
+
+    from meshlet.config.schema import Config
+    from meshlet.runtime.messages import Method
+
+logger = logging.getLogger("meshlet.runtime")
+
+_APPLY = 10.0  # seconds; resolving host names may take two of them
+_FIRST_DELAY = 0.1  # seconds, before a dead worker's place is taken
+_MAX_DELAY = 10.0
+_STEADY = 30.0  # seconds; whoever lived so long did not die of its start
+_FIGURES = 1.0  # seconds; what a worker has counted since then is lost when it dies
+
+
+class Plan(NamedTuple):
+    """What every worker is to do: a config that names real ports, and for each of its listeners a socket per worker."""
+
+    config: Config
+    sockets: tuple[tuple[socket.socket, ...], ...]
+
+
+class Place:
+    """One of the N places for a worker: the process in it, if one runs, and what those before it have counted."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.child: Child | None = None
+        self.restarts = 0
+        self._past: list[Family] = []
+
+    def families(self) -> list[Family]:
+        """What the processes of this place have counted and have.
+
+        Sums are made by place, so that one that dies moves from the right to the left of the same addition: in
+        another order the sum could come out a rounding error smaller, which Prometheus takes for a counter's restart.
+        """
+        known = self.child.known("families") if self.child is not None else None
+        return total([self._past, decode(known, list[Family])]) if known is not None else self._past
+
+    def clear(self) -> None:
+        """Note that the process has ended."""
+        self._past = lasting(self.families())
+        self.child = None
+
+
+class Workers:
+    """Implements `plane.Plane` with `count` processes."""
+
+    def __init__(self, count: int) -> None:
+        self._places = [Place(number) for number in range(1, count + 1)]
+        self._sockets: dict[object, tuple[socket.socket, ...]] = {}  # by listener
+        self._plan: Plan | None = None
+        self._log_format = "text"
+        self._draining = False
+        self._accepting = asyncio.Event()
+        # Held while workers change their config, so that none starts with one and misses the next.
+        self._changing = asyncio.Lock()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._started = time.monotonic()
+
+    # --- config ---
+
+    async def apply(self, config: Config) -> None:
+        """Run `config` from now on, in all workers or in none; see Plane."""
+        async with self._changing:
+            new = self._bind_new(config)
+            plan = _plan(config, self._sockets | new)
+            try:
+                if not self._tasks:
+                    await self._launch(config.log.format)
+                await self._move_all(plan)
+            except BaseException:
+                _close(new.values())
+                raise
+            self._plan = plan
+            self._keep(config, new)
+            self._accepting.set()
+
+    def _bind_new(self, config: Config) -> dict[object, tuple[socket.socket, ...]]:
+        """Bind what is not bound yet: all of it or nothing."""
+        new: dict[object, tuple[socket.socket, ...]] = {}
+        try:
+            for listener in config.listeners:
+                key = key_of(listener.name, listener.address)
+                if key not in self._sockets:
+                    new[key] = bind_shared(listener.address, len(self._places))
+        except OSError:
+            _close(new.values())
+            raise
+        return new
+
+    def _keep(self, config: Config, new: dict[object, tuple[socket.socket, ...]]) -> None:
+        wanted = {key_of(listener.name, listener.address) for listener in config.listeners}
+        _close(sockets for key, sockets in self._sockets.items() if key not in wanted)
+        self._sockets = {key: sockets for key, sockets in (self._sockets | new).items() if key in wanted}
+
+    async def _move_all(self, plan: Plan) -> None:
+        """Give all workers the plan. Where one does not take it, the others go back to the plan before."""
+        children = self._children()
+        outcomes = await asyncio.gather(*(self._move(child, plan) for child in children), return_exceptions=True)
+        failures = [outcome for outcome in outcomes if outcome is not None]
+        if not failures:
+            return
+        if self._plan is not None:
+            await asyncio.gather(*(self._put_back(*pair, self._plan) for pair in zip(children, outcomes, strict=True)))
+        raise failures[0]
+
+    async def _put_back(self, child: Child, outcome: BaseException | None, plan: Plan) -> None:
+        if isinstance(outcome, Refused):
+            return  # it is as it was
+        if outcome is None:
+            with contextlib.suppress(WorkerError):
+                await self._move(child, plan)
+                return
+        child.kill()  # the one that takes its place begins with the plan
+
+    @staticmethod
+    async def _move(child: Child, plan: Plan) -> None:
+        fds = [sockets[child.number - 1].fileno() for sockets in plan.sockets]
+        await child.call("apply", plan.config, fds=fds, within=_APPLY)
+
+    # --- keeping them running ---
+
+    async def _launch(self, log_format: str) -> None:
+        self._log_format = log_format
+        for place in self._places:
+            place.child = Child(place.number)
+        await asyncio.gather(*(child.start(log_format) for child in self._children()))
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self._attend(place)) for place in self._places]
+        self._tasks.append(loop.create_task(self._collect()))
+
+    async def _attend(self, place: Place) -> None:
+        """Put a new worker in the place of each that dies."""
+        delay = _FIRST_DELAY
+        while (child := place.child) is not None:
+            since = time.monotonic()
+            how = await child.ended()
+            place.clear()
+            if time.monotonic() - since > _STEADY:
+                delay = _FIRST_DELAY
+            logger.error("%s %s; the next one starts in %g s", child, how, delay)
+            while not await self._restart(place, delay):
+                delay = min(delay * 2, _MAX_DELAY)
+            delay = min(delay * 2, _MAX_DELAY)
+
+    async def _restart(self, place: Place, delay: float) -> bool:
+        """Start the next one after a while; say whether that went well."""
+        await asyncio.sleep(delay)
+        await self._accepting.wait()
+        child = Child(place.number)
+        try:
+            await child.start(self._log_format)
+            async with self._changing:
+                await self._join(child)
+                place.child = child
+        except OSError as error:
+            child.kill()
+            logger.error("cannot start a worker: %s", error)  # noqa: TRY400 - a traceback would not help the user
+            return False
+        except BaseException:
+            child.kill()
+            raise
+        place.restarts += 1
+        logger.info("%s has started", child)
+        return True
+
+    async def _join(self, child: Child) -> None:
+        """Bring a new worker to where the others are."""
+        if self._plan is None or not self._accepting.is_set():
+            raise NoAnswer(f"{child} came too late")
+        await self._move(child, self._plan)
+        if self._draining:
+            await child.call("announce_drain")
+
+    async def _collect(self) -> None:
+        while True:
+            await asyncio.sleep(_FIGURES)
+            await self._refresh("families")
+
+    # --- what they tell ---
+
+    async def families(self) -> list[Family]:
+        """The sum over the workers, those that have died included, and what the supervisor itself costs."""
+        await self._refresh("families")
+        running = Family("meshlet_workers", "gauge", "Worker processes that run.")
+        running.add(len(self._children()))
+        restarts = Family("meshlet_worker_restarts_total", "counter", "Workers started in the place of one that died.")
+        restarts.add(sum(place.restarts for place in self._places))
+        own = [*figures.process_families(time.monotonic() - self._started), running, restarts]
+        return total([*(place.families() for place in self._places), own])
+
+    async def clusters(self) -> list[dict[str, Any]]:
+        """One object for each cluster, its numbers added up."""
+        return add_up(await self._dumps("clusters"), "name")
+
+    async def listeners(self) -> list[dict[str, Any]]:
+        """One object for each listener, its numbers added up."""
+        return add_up(await self._dumps("listeners"), "name", "address")
+
+    async def unreachable(self, clusters: tuple[str, ...]) -> list[str]:
+        """Return what the first worker that answers says: they all dial the same endpoints."""
+        for child in self._children():
+            with contextlib.suppress(WorkerError):
+                return decode(await child.call("unreachable", clusters), list[str])
+        return ["no worker answers"]
+
+    async def _dumps(self, method: Method) -> list[list[dict[str, Any]]]:
+        await self._refresh(method)
+        known = [child.known(method) for child in self._children()]
+        return [decode(raw, list[dict[str, Any]]) for raw in known if raw is not None]
+
+    async def _refresh(self, method: Method) -> None:
+        await asyncio.gather(*(child.refresh(method) for child in self._children()))
+
+    def _children(self) -> list[Child]:
+        return [place.child for place in self._places if place.child is not None]
+
+    # --- what they are told ---
+
+    async def set_log_level(self, level: str) -> None:
+        """Change the level of meshlet's own log."""
+        await self._tell("set_log_level", level)
+
+    async def reopen_logs(self) -> None:
+        """Open the access log anew."""
+        await self._tell("reopen_logs")
+
+    async def announce_drain(self) -> None:
+        """Tell clients to close."""
+        self._draining = True
+        await self._tell("announce_drain")
+
+    async def stop_accepting(self) -> None:
+        """Close the listening sockets and idle connections."""
+        async with self._changing:
+            self._accepting.clear()
+            # Ours first: the workers' own ones still accept, so nobody is left waiting in a backlog without a reader.
+            _close(self._sockets.values())
+            self._sockets = {}
+            await self._tell("stop_accepting")
+
+    async def wait_idle(self) -> None:
+        """Return when no connection is open any more; one that is gone has none."""
+        await asyncio.gather(*(self._idle(child) for child in self._children()))
+
+    @staticmethod
+    async def _idle(child: Child) -> None:
+        with contextlib.suppress(NoAnswer):
+            await child.call("wait_idle", within=None)
+
+    async def _tell(self, method: Method, argument: object = None) -> None:
+        calls = (child.call(method, argument) for child in self._children())
+        for outcome in await asyncio.gather(*calls, return_exceptions=True):
+            if isinstance(outcome, WorkerError):
+                logger.warning("%s: %s", method, outcome)
+
+    async def close(self) -> int:
+        """End all workers."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        left = sum(await asyncio.gather(*(child.close() for child in self._children())))
+        _close(self._sockets.values())
+        return left
+
+
+def _plan(config: Config, sockets: dict[object, tuple[socket.socket, ...]]) -> Plan:
+    chosen = tuple(sockets[key_of(listener.name, listener.address)] for listener in config.listeners)
+    listeners = tuple(
+        listener
+        if listener.address.path
+        else structs.replace(listener, address=listener.address._replace(port=own[0].getsockname()[1]))
+        for listener, own in zip(config.listeners, chosen, strict=True)
+    )
+    return Plan(structs.replace(config, listeners=listeners), chosen)
+
+
+def _close(groups: Iterable[tuple[socket.socket, ...]]) -> None:
+    for group in groups:
+        for sock in group:
+            sock.close()
