@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 NEVER = math.inf
 
+# So many numbers of slots that are gone may always be left in the heap.
+_FEW = 64
+
 
 class Timed(Protocol):
     """Something that wants to look at the clock now and then."""
@@ -37,7 +40,7 @@ class Cancellable(Protocol):
 class Timers:
     """Wakes `Timed` items, at most `resolution` seconds late, never early.
 
-    `clock` gives seconds; `call_later(delay, callback)` is the event loop's.
+    `clock` gives seconds; `call_later(delay, callback)` is the event loop's, and may call too soon.
     """
 
     def __init__(
@@ -49,8 +52,9 @@ class Timers:
         self._clock = clock
         self._call_later = call_later
         self._resolution = resolution
-        self._slots: dict[int, set[Timed]] = {}
-        self._order: list[int] = []  # a heap of the slots' numbers
+        self._slots: dict[int, set[Timed]] = {}  # none of them empty
+        self._order: list[int] = []  # a heap of the slots' numbers, with some of slots that are gone
+        self._due: set[Timed] = set()  # out of their slots already, about to be woken
         self._armed = math.inf  # the slot that the loop timer is set for
         self._handle: Cancellable | None = None
 
@@ -73,13 +77,25 @@ class Timers:
         """Forget `item`; it is fine if it was never scheduled."""
         if item.wake == NEVER:
             return
-        items = self._slots.get(self._slot(item.wake))
+        slot = self._slot(item.wake)
+        item.wake = NEVER
+        self._due.discard(item)
+        items = self._slots.get(slot)
         if items is not None:
             items.discard(item)
-        item.wake = NEVER
+            if not items:
+                self._remove(slot)
 
     def _slot(self, when: float) -> int:
         return math.ceil(when / self._resolution)
+
+    def _remove(self, slot: int) -> None:
+        del self._slots[slot]
+        # A heap gives up its least item only; but short connections with a timeout of an hour must not leave a number
+        # behind for each slot of that hour.
+        if len(self._order) > 2 * len(self._slots) + _FEW:
+            self._order = list(self._slots)
+            heapq.heapify(self._order)
 
     def _arm(self) -> None:
         if not self._order or self._order[0] >= self._armed:
@@ -94,13 +110,20 @@ class Timers:
         self._armed = math.inf
         self._handle = None
         now = self._clock()
+        # All due slots leave the table first: what an item schedules meanwhile waits for another run, so that none
+        # can keep this one going for ever.
         while self._order and self._order[0] * self._resolution <= now:
-            # The slot leaves the table first: what an item schedules meanwhile makes a new one.
-            for item in self._slots.pop(heapq.heappop(self._order)):
-                # An item that an earlier one of this slot cancelled is no longer due.
-                if item.wake != NEVER:
-                    item.wake = NEVER
-                    when = item.on_timer(now)
-                    if when < NEVER:
-                        self.schedule(item, max(when, now))
-        self._arm()
+            self._due |= self._slots.pop(heapq.heappop(self._order), set())
+        try:
+            while self._due:
+                item = self._due.pop()
+                item.wake = NEVER
+                when = item.on_timer(now)
+                if when < NEVER:
+                    self.schedule(item, max(when, now))
+        finally:
+            if self._due:  # one that raises must not keep the others from being woken
+                self._armed = -math.inf
+                self._handle = self._call_later(0.0, self._run)
+            else:
+                self._arm()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import os
 import signal
 import sys
 import tempfile
@@ -80,17 +81,17 @@ Try, in another terminal
   tail -n 5 {folder}/access.log
 
   # a new config without a restart; edit the file as you like, a mistake in it is named here
-  sed -i 's/timeout: 3s/timeout: 1s/' {folder}/meshlet.yaml
+  sed -i 's/timeout: 3s/timeout: 1s/' {folder}/meshlet.yaml && sleep 3
   curl -i 'http://{listen}/slow?seconds=2'
 
-Ctrl-C ends all of it.
-"""
+Ctrl-C ends all of it."""
 
 # The demo's own traffic: one after the other, for ever; the slow one holds up none behind it.
 _PATHS = ("/", "/headers", "/stream?lines=3&interval=0.1", "/", "/no-such-path", "/headers", "/", "/slow?seconds=1.5")
 _INTERVAL = 0.25  # seconds from one request to the next
 _LONGEST = 10.0  # seconds for one request
 _SUMMARY = 3.0  # seconds from one summary to the next
+_RETRY = 0.05  # seconds
 _START = 30.0  # seconds until everything answers; a loaded machine needs some
 _END = 8.0  # seconds, more than the sidecar's `shutdown.timeout`
 
@@ -202,6 +203,8 @@ async def _child(*arguments: str) -> AsyncIterator[Process]:
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
+        # `-m` alone would look for modules in the working directory first, where `http` may be any folder.
+        env=os.environ | {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
         start_new_session=True,  # a terminal sends Ctrl-C to all of a session; who ends when is for us to say
     )
     assert process.stderr is not None
@@ -237,10 +240,9 @@ def _clear_line() -> None:
 async def _show(places: Places, folder: Path) -> None:
     """Print the guide once everything answers, then make traffic. Returns only by an error."""
     places = Places(*map(_reachable, places))
-    async with asyncio.timeout(_START):
-        for address, path in ((places.app, "/"), (places.listen, "/"), (places.admin, "/ready")):
-            while await _get(address, path) != 200:
-                await asyncio.sleep(0.05)
+    await _answers(places.app, "/")
+    await _answers(places.listen, "/")
+    await _answers(places.admin, "/ready")
     click.echo(GUIDE.format(**places._asdict(), folder=folder))
     answers: Counter[int] = Counter()
     async with asyncio.TaskGroup() as group:
@@ -249,6 +251,15 @@ async def _show(places: Places, folder: Path) -> None:
         for path in itertools.cycle(_PATHS):
             group.create_task(_request(places.listen, path, answers))
             await asyncio.sleep(_INTERVAL)
+
+
+async def _answers(address: Address, path: str) -> None:
+    try:
+        async with asyncio.timeout(_START):
+            while await _get(address, path) != 200:  # noqa: ASYNC110 - other processes set no Event
+                await asyncio.sleep(_RETRY)
+    except TimeoutError as error:
+        raise click.ClickException(f"no answer from http://{address}{path} within {_START:g} s") from error
 
 
 async def _summarize(answers: Counter[int]) -> None:

@@ -17,7 +17,7 @@ from typing import Protocol
 from meshlet.errors import BadRequest, UpstreamProtocolError, UpstreamReset
 from meshlet.http.chunked import ChunkedDecoder, ChunkedError
 from meshlet.http.grammar import TOKEN
-from meshlet.http.head import CHUNKED, UNTIL_CLOSE, HeadLimits, RequestHead, ResponseHead
+from meshlet.http.head import UNTIL_CLOSE, HeadLimits, RequestHead, ResponseHead
 from meshlet.http.request import parse_request
 from meshlet.http.response import parse_response
 
@@ -256,7 +256,7 @@ class RequestReader(_Reader):
 
     def _read_head(self, data: bytes) -> bytes:
         # Empty lines before a request line are skipped (RFC 9112 section 2.2), also one that comes in two pieces.
-        if self._partial == b"\r":
+        if self._partial is not None and self._partial.startswith(b"\r"):
             self._partial = None
             data = b"\r" + data
         if self._partial is not None:

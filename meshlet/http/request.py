@@ -59,12 +59,9 @@ def parse_request(raw: bytes, limits: HeadLimits) -> RequestHead:
     else:
         head = RequestHead(method, target, _minor(version), lines)
         lines[0] = b"%b %b HTTP/1.1" % (method, target)
-    if len(target) > limits.target_bytes:
-        raise BadRequest(f"the request target is longer than {limits.target_bytes} bytes", 414)
-    if len(lines) - 1 > limits.headers:
-        raise BadRequest(f"more than {limits.headers} header fields", 431)
-    if len(raw) - len(lines[0]) > limits.header_bytes:
-        raise BadRequest(f"the header section is larger than {limits.header_bytes} bytes", 431)
+    section = len(raw) - len(lines[0])
+    if len(target) > limits.target_bytes or len(lines) - 1 > limits.headers or section > limits.header_bytes:
+        raise _past_limit(target, section, limits)
 
     handlers = _handlers
     for line in lines[1:]:  # a copy: handlers change the list
@@ -88,6 +85,14 @@ def parse_request(raw: bytes, limits: HeadLimits) -> RequestHead:
     if head.named is not None:
         head.lines = without_named(head.lines, head.named - _KEPT)
     return head
+
+
+def _past_limit(target: bytes, section: int, limits: HeadLimits) -> BadRequest:
+    if len(target) > limits.target_bytes:
+        return BadRequest(f"the request target is longer than {limits.target_bytes} bytes", 414)
+    if section > limits.header_bytes:
+        return BadRequest(f"the header section is larger than {limits.header_bytes} bytes", 431)
+    return BadRequest(f"more than {limits.headers} header fields", 431)
 
 
 def _minor(version: bytes) -> int:
@@ -132,7 +137,7 @@ def _absolute_form(head: RequestHead) -> None:
 
 
 def _replace_host(head: RequestHead, authority: bytes, host: bytes) -> None:
-    """Have the authority of the target take the place of Host (RFC 9112 section 3.2.2), for the app as for our routes."""
+    """Have the authority in the target win over Host (RFC 9112 section 3.2.2), for the app as for our routes."""
     line = b"Host: " + authority
     for index, old in enumerate(head.lines):
         if index and old[:5].lower() == b"host:":
@@ -148,6 +153,9 @@ def _check_framing(head: RequestHead) -> None:
         raise BadRequest("CONNECT with a body")
     if head.length == CHUNKED and head.minor == 0:
         raise BadRequest("Transfer-Encoding in HTTP/1.0")
+    if head.host is None:
+        # HTTP/1.1 must have a Host, and there is no name to make one of: the app gets it as it came, in HTTP/1.0.
+        head.lines[0] = b"%b %b HTTP/1.0" % (head.method, head.target)
     # A 1.0 client cannot be sent a 1xx, so its expectation is ignored (RFC 9110 section 10.1.1).
     if head.expects_continue and head.minor == 0:
         head.expects_continue = False

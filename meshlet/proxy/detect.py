@@ -66,8 +66,8 @@ class DetectingConnection(TcpConnection):
     and whoever speaks first decides.
     """
 
-    def __init__(self, listener: Listener) -> None:
-        super().__init__(listener)
+    def __init__(self, listener: Listener, peer: object) -> None:
+        super().__init__(listener, peer)
         self.wake = NEVER
         self._decided = False
 
@@ -129,7 +129,7 @@ class DetectingConnection(TcpConnection):
         if self._app is not None:
             self._app.transport.abort()
         self._release()
-        connection = DownstreamConnection(self._listener)
+        connection = DownstreamConnection(self._listener, self._peer)
         self.transport.set_protocol(connection)
         connection.connection_made(self.transport)
         if len(self.early) >= 1:

@@ -20,7 +20,7 @@ from meshlet.http.reader import RequestReader, State
 from meshlet.http.reply import date_line, local_reply
 from meshlet.http.response import encode_response
 from meshlet.proxy.exchange import Exchange, Progress
-from meshlet.proxy.transports import is_reset, reset
+from meshlet.proxy.transports import is_reset, peer_name, reset
 from meshlet.timers import NEVER
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ _PIPELINE = 65536
 _DISCARD = 262144
 # Closing at once while the client still sends would destroy our last words on their way (RFC 9112 section 9.6).
 _LINGER = 2.0  # seconds
+_FIRST_WAKE = 5.0  # seconds
 # How long after a client's end of stream we find out whether it is gone, and how long its answer takes.
 _PROBE_AFTER = 0.2
 _PROBE_ANSWER = 0.02
@@ -72,6 +73,7 @@ class DownstreamConnection(asyncio.Protocol):
         "_exchange",
         "_half_closed",
         "_listener",
+        "_peer",
         "_phase",
         "_probed",
         "_reader",
@@ -81,18 +83,19 @@ class DownstreamConnection(asyncio.Protocol):
         "_transport",
         "_trusted",
         "_tunnel",
-        "remote",
         "wake",
     )
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, listener: Listener, peer: object) -> None:
+        """`peer` is the client's address, as `socket.accept` gives it."""
         # per connection
         self._listener = listener
         self._reader = RequestReader(self, listener.settings.head_limits)
         self._transport: asyncio.Transport
-        self.remote = ""
-        self._trusted = False
-        self._scheme_lines = b""
+        self._peer = peer
+        host = peer[0] if isinstance(peer, tuple) else "unknown"
+        self._trusted = listener.settings.trusts(host)
+        self._scheme_lines = b"x-forwarded-for: %b\r\nx-forwarded-proto: http\r\nx-request-id: " % host.encode()
         self._requests = 0
         self._half_closed = False  # the client sends no more, but may still read
         self._probed = False
@@ -115,18 +118,12 @@ class DownstreamConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        peer = transport.get_extra_info("peername")
-        if isinstance(peer, tuple):
-            host = peer[0]
-            self.remote = f"[{host}]:{peer[1]}" if ":" in host else f"{host}:{peer[1]}"
-        else:
-            host, self.remote = "unix:", "unix:"
-        self._trusted = self._listener.settings.trusts(host)
-        self._scheme_lines = b"x-forwarded-for: %b\r\nx-forwarded-proto: http\r\nx-request-id: " % (
-            host.encode() if isinstance(peer, tuple) else b"unknown"
-        )
-        self._listener.opened(self)
-        self._await(self._listener.settings.limits.idle_timeout, self._listener.runtime.clock())
+        listener = self._listener
+        listener.opened(self)
+        now = listener.runtime.clock()
+        self._deadline = now + listener.settings.limits.idle_timeout
+        # Woken before that once, so that the first request's deadline needs no other place among the timers.
+        listener.runtime.timers.schedule(self, min(self._deadline, now + _FIRST_WAKE))
 
     def data_received(self, data: bytes) -> None:
         reader = self._reader
@@ -232,6 +229,11 @@ class DownstreamConnection(asyncio.Protocol):
         if self._trusted and head.forwarded_proto in (b"http", b"https"):
             proto = head.forwarded_proto
         return b"x-forwarded-for: %b\r\nx-forwarded-proto: %b\r\nx-request-id: %b\r\n" % (chain, proto, request_id)
+
+    @property
+    def remote(self) -> str:
+        """The client's address."""
+        return peer_name(self._peer)
 
     def set_deadline(self, when: float) -> None:
         """Have `on_timer` act at that time; one that is moved before it is due costs nothing."""

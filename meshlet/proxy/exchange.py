@@ -325,9 +325,7 @@ class Exchange:
             self._tunnel(head)
             return
         self.response = _BODY
-        self._persistent = (
-            not head.close and (head.minor == 1 or head.keep_alive) and head.length != UNTIL_CLOSE
-        )
+        self._persistent = not head.close and (head.minor == 1 or head.keep_alive) and head.length != UNTIL_CLOSE
         if head.timeout is not None:
             assert self._endpoint is not None
             self._endpoint.pool.learn_idle_timeout(head.timeout)

@@ -10,22 +10,20 @@ import asyncio
 import errno
 import logging
 import socket
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from meshlet.proxy.detect import DetectingConnection
 from meshlet.proxy.downstream import DownstreamConnection
 from meshlet.proxy.tcp import TcpConnection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from meshlet.errors import ProxyError
     from meshlet.proxy.settings import ListenerSettings, Runtime
 
 logger = logging.getLogger("meshlet.listener")
 
-# Connections accepted before other events get their turn.
-_BATCH = 64
 # Out of descriptors or memory: the next try; until then clients wait in the backlog instead of being turned away.
 _RETRY = 0.25  # seconds
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -45,6 +43,12 @@ class Connection(Protocol):
 
 class Listener:
     """Accepts connections on one socket. `settings` is replaced whole by a reload."""
+
+    _protocols: ClassVar[dict[str, Callable[[Listener, object], asyncio.BaseProtocol]]] = {
+        "auto": DetectingConnection,
+        "http": DownstreamConnection,
+        "tcp": TcpConnection,
+    }
 
     def __init__(self, sock: socket.socket, settings: ListenerSettings, runtime: Runtime) -> None:
         self.settings = settings
@@ -91,28 +95,28 @@ class Listener:
         self._socket.close()
 
     def _accept(self) -> None:
+        """Accept one connection. Where more wait, the loop calls again, after it has served the others."""
         stats = self.settings.stats
-        for _ in range(_BATCH):
-            try:
-                sock, _peer = self._socket.accept()
-            except (BlockingIOError, InterruptedError):
-                return
-            except OSError as error:
-                if error.errno in _EXHAUSTED:
-                    self._pause(error)
-                    return
+        try:
+            sock, peer = self._socket.accept()
+        except (BlockingIOError, InterruptedError):
+            return  # another worker was faster
+        except OSError as error:
+            if error.errno in _EXHAUSTED:
+                self._pause(error)
+            else:
                 # The client has gone again, or the network said something about it (accept(2)).
                 stats.accept_errors_total += 1
-                continue
-            if self._exhausted:
-                self._exhausted = False
-                logger.info("listener %s: accepting again", self.settings.name)
-            if len(self._connections) + len(self._opening) >= self.settings.limits.max_connections:
-                stats.shed_total += 1
-                sock.close()
-                continue
-            stats.accepted_total += 1
-            self._open(sock)
+            return
+        if self._exhausted:
+            self._exhausted = False
+            logger.info("listener %s: accepting again", self.settings.name)
+        if len(self._connections) + len(self._opening) >= self.settings.limits.max_connections:
+            stats.shed_total += 1
+            sock.close()
+            return
+        stats.accepted_total += 1
+        self._open(sock, peer)
 
     def _pause(self, error: OSError) -> None:
         self.settings.stats.accept_errors_total += 1
@@ -129,10 +133,10 @@ class Listener:
             )
         self._retry = loop.call_later(_RETRY, self.start)
 
-    def _open(self, sock: socket.socket) -> None:
-        sock.setblocking(False)
+    def _open(self, sock: socket.socket, peer: object) -> None:
         loop = asyncio.get_running_loop()
-        task: asyncio.Task[object] = loop.create_task(loop.connect_accepted_socket(self._factory(), sock))
+        factory = partial(self._protocols[self.settings.protocol], self, peer)
+        task: asyncio.Task[object] = loop.create_task(loop.connect_accepted_socket(factory, sock))
         self._opening.add(task)
         task.add_done_callback(self._opened)
 
@@ -141,15 +145,6 @@ class Listener:
         if not task.cancelled() and task.exception() is not None:
             # The client may be gone before its connection was set up.
             self.settings.stats.accept_errors_total += 1
-
-    def _factory(self) -> Callable[[], asyncio.BaseProtocol]:
-        match self.settings.protocol:
-            case "http":
-                return lambda: DownstreamConnection(self)
-            case "tcp":
-                return lambda: TcpConnection(self)
-            case _:
-                return lambda: DetectingConnection(self)
 
     # --- what connections tell ---
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from meshlet.errors import NoRoute, ProxyError
 from meshlet.proxy.relay import Relay
-from meshlet.proxy.transports import reset
+from meshlet.proxy.transports import peer_name, reset
 from meshlet.upstream.connect import connect
 
 if TYPE_CHECKING:
@@ -62,9 +62,10 @@ class AppSide(Side):
 class TcpConnection(Side):
     """Dials the app and joins the two."""
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, listener: Listener, peer: object) -> None:
+        """`peer` is the client's address, as `socket.accept` gives it."""
         super().__init__()
-        self.remote = ""
+        self._peer = peer
         self._listener = listener
         self._settings = listener.settings
         self._started = listener.runtime.clock()
@@ -78,8 +79,6 @@ class TcpConnection(Side):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        peer = transport.get_extra_info("peername")
-        self.remote = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "unix:"
         self._listener.opened(self)
         self._begin()
 
@@ -198,7 +197,7 @@ class TcpConnection(Side):
                     flag,
                     received,
                     sent,
-                    self.remote,
+                    peer_name(self._peer),
                     self._endpoint.name if self._endpoint is not None else None,
                     None,
                     1 if self._endpoint is not None else 0,

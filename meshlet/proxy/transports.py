@@ -15,6 +15,13 @@ _LINGER_NONE = struct.pack("ii", 1, 0)
 _TCP_CLOSE = 7
 
 
+def peer_name(peer: object) -> str:
+    """Return the address of a client, as `socket.accept` gave it, as text."""
+    if not isinstance(peer, tuple):
+        return "unix:"
+    return f"[{peer[0]}]:{peer[1]}" if ":" in peer[0] else f"{peer[0]}:{peer[1]}"
+
+
 def reset(transport: asyncio.Transport) -> None:
     """Close with RST, so that the peer cannot take what it has received for the whole."""
     sock = transport.get_extra_info("socket")

@@ -1,8 +1,9 @@
 """The route table: the first route that matches wins, however many there are.
 
-Routes are indexed by what can be looked up (exact host, exact path, path prefix), so a request
-meets only the few that may take it, in the order they were written. A table of a thousand prefix
-routes costs a look-up for each *distinct prefix length*, not for each route.
+Routes are indexed by what can be looked up (host, exact path, path prefix), so a request meets
+only the few that may take it, in the order they were written. A table of a thousand prefix routes
+costs a look-up for each *distinct prefix length*, not for each route; only the regular expressions
+of a host are tried one by one.
 """
 
 from __future__ import annotations
@@ -36,25 +37,14 @@ class Matcher(NamedTuple):
     def _any_path(self) -> bool:
         return self.path is None and self.regex is None and self.prefix in (None, b"/")
 
-    def matches(self, host: bytes | None, path: bytes, method: bytes) -> bool:
-        """Say whether a request matches, each condition for itself."""
+    def matches(self, path: bytes, method: bytes) -> bool:
+        """Say whether a request to a host that matches matches in all else."""
         return (
-            _host_matches(self.host, host)
-            and (self.methods is None or method in self.methods)
+            (self.methods is None or method in self.methods)
             and (self.path is None or path == self.path)
             and (self.prefix is None or has_prefix(path, self.prefix))
             and (self.regex is None or self.regex.fullmatch(path) is not None)
         )
-
-
-def _host_matches(pattern: bytes | None, host: bytes | None) -> bool:
-    if pattern is None:
-        return True
-    if host is None:
-        return False
-    if pattern.startswith(b"*."):
-        return host.endswith(pattern[1:]) and len(host) > len(pattern) - 1
-    return host == pattern
 
 
 def has_prefix(path: bytes, prefix: bytes) -> bool:
@@ -72,50 +62,70 @@ class RouteTable(Generic[T]):
         self._routes = tuple(routes)
         #: where the first route takes everything there is nothing to look up
         self._only = self._routes[0][1] if self._routes and self._routes[0][0].catches_all else None
-        self._by_path: dict[tuple[bytes | None, bytes], list[int]] = {}
-        self._by_prefix: dict[tuple[bytes | None, bytes], list[int]] = {}
-        self._lengths: dict[bytes | None, tuple[int, ...]] = {}
-        self._others: list[int] = []
-        for index, (matcher, _) in enumerate(self._routes):
-            self._index(index, matcher)
-        lengths: dict[bytes | None, set[int]] = {}
-        for host, prefix in self._by_prefix:
-            lengths.setdefault(host, set()).add(len(prefix))
-        self._lengths = {host: tuple(sorted(found)) for host, found in lengths.items()}
-
-    def _index(self, index: int, matcher: Matcher) -> None:
-        wildcard = matcher.host is not None and matcher.host.startswith(b"*")
-        if wildcard or matcher.regex is not None:
-            self._others.append(index)
-        elif matcher.path is not None:
-            self._by_path.setdefault((matcher.host, matcher.path), []).append(index)
-        else:
-            # `/v2/` and `/v2` are looked up at the same border, the path up to but without a slash.
-            prefix = (matcher.prefix or b"/").rstrip(b"/")
-            self._by_prefix.setdefault((matcher.host, prefix), []).append(index)
+        indexes: dict[bytes | None, list[tuple[int, Matcher]]] = {}
+        for number, (matcher, _) in enumerate(self._routes):
+            indexes.setdefault(matcher.host, []).append((number, matcher))
+        self._by_host = {host: _PathIndex(numbered) for host, numbered in indexes.items()}
+        self._wildcards = any(host is not None and host.startswith(b"*.") for host in self._by_host)
 
     def match(self, head: RequestHead) -> T | None:
         """Return what the first matching route leads to, or None."""
         if self._only is not None:
             return self._only
-        host, path, method = head.host, head.path, head.method
-        best = len(self._routes)
-        for key in (None,) if host is None else (host, None):
-            best = self._first(self._by_path.get((key, path), ()), host, path, method, best)
-            for length in self._lengths.get(key, ()):
-                if length > len(path):
-                    break
-                if length == len(path) or path[length] == 0x2F or length == 0:
-                    found = self._by_prefix.get((key, path[:length]))
-                    if found is not None:
-                        best = self._first(found, host, path, method, best)
-        best = self._first(self._others, host, path, method, best)
-        return self._routes[best][1] if best < len(self._routes) else None
+        path, method = head.path, head.method
+        none = len(self._routes)
+        best = none
+        for pattern in self._patterns(head.host):
+            index = self._by_host.get(pattern)
+            if index is not None:
+                best = index.first(path, method, best)
+        return self._routes[best][1] if best < none else None
 
-    def _first(self, indexes: Iterable[int], host: bytes | None, path: bytes, method: bytes, best: int) -> int:
-        for index in indexes:
-            if index >= best:
+    def _patterns(self, host: bytes | None) -> Iterable[bytes | None]:
+        """Return all host patterns that `host` matches: itself, `*.` and each domain above it, any."""
+        if host is None:
+            return (None,)
+        if not self._wildcards:
+            return (host, None)
+        dots = (at for at, byte in enumerate(host) if byte == 0x2E and at > 0)
+        return (host, *(b"*" + host[at:] for at in dots), None)
+
+
+class _PathIndex:
+    """The routes of one host pattern, by their numbers in the table: the least number wins."""
+
+    __slots__ = ("_by_path", "_by_prefix", "_lengths", "_regexes")
+
+    def __init__(self, routes: Iterable[tuple[int, Matcher]]) -> None:
+        self._by_path: dict[bytes, list[tuple[int, Matcher]]] = {}
+        self._by_prefix: dict[bytes, list[tuple[int, Matcher]]] = {}
+        self._regexes: list[tuple[int, Matcher]] = []
+        for route in routes:
+            matcher = route[1]
+            if matcher.regex is not None:
+                self._regexes.append(route)
+            elif matcher.path is not None:
+                self._by_path.setdefault(matcher.path, []).append(route)
+            else:
+                # `/v2/` and `/v2` are looked up at the same border, the path up to but without a slash.
+                self._by_prefix.setdefault((matcher.prefix or b"/").rstrip(b"/"), []).append(route)
+        self._lengths = sorted({len(prefix) for prefix in self._by_prefix})
+
+    def first(self, path: bytes, method: bytes, best: int) -> int:
+        """Return the number of the first route that matches, or `best` where that comes first."""
+        best = _first(self._by_path.get(path, ()), path, method, best)
+        for length in self._lengths:
+            if length > len(path):
                 break
-            if self._routes[index][0].matches(host, path, method):
-                return index
-        return best
+            if length == len(path) or path[length] == 0x2F or length == 0:
+                best = _first(self._by_prefix.get(path[:length], ()), path, method, best)
+        return _first(self._regexes, path, method, best)
+
+
+def _first(routes: Iterable[tuple[int, Matcher]], path: bytes, method: bytes, best: int) -> int:
+    for number, matcher in routes:
+        if number >= best:
+            break
+        if matcher.matches(path, method):
+            return number
+    return best

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("meshlet.runtime")
 
 _HEADER = Struct(">II")  # bytes of payload, descriptors
-# A config of 4 MiB has some 20 MiB with all its defaults; whatever is larger than this is a mistake.
+# A config file of 4 MiB may have 40 MiB with all its defaults; whatever is larger than this is a mistake.
 MAX_PAYLOAD = 64 * 1024 * 1024
 _MAX_FDS = 253  # SCM_MAX_FD: what the kernel passes on at once
 _READ = 256 * 1024

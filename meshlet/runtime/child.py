@@ -16,7 +16,9 @@ import msgspec
 
 from meshlet.runtime.channel import Channel
 from meshlet.runtime.messages import NONE, Answer, Request, decode, encode
+from meshlet.runtime.totals import lasting, total
 from meshlet.telemetry.log import get_level
+from meshlet.telemetry.metrics import Family
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +42,7 @@ class WorkerError(OSError):
 
 
 class Refused(WorkerError):
-    """It has said why, and is as it was before."""
+    """It has said why."""
 
 
 class NoAnswer(WorkerError):
@@ -57,7 +59,7 @@ class Child:
         self._channel: Channel | None = None
         self._ids = itertools.count()
         self._waiting: dict[int, asyncio.Future[Answer]] = {}
-        self._silent = False
+        self.silent = False  # it has left a call unanswered, and has not answered any since
 
     def __str__(self) -> str:
         return f"worker {self.number} (pid {self._process.pid if self._process is not None else '-'})"
@@ -105,6 +107,8 @@ class Child:
 
     async def refresh(self, method: Method) -> None:
         """Ask for what `known` returns; where no answer comes, that stays what it was."""
+        if self.silent:
+            return  # whoever asks for figures waits for a worker that hangs once, not each time
         with contextlib.suppress(WorkerError):
             self._known[method] = await self.call(method)
 
@@ -117,13 +121,13 @@ class Child:
         future = self._waiting.pop(answer.id)
         if not future.done():
             future.set_result(answer)
-        if self._silent:
-            self._silent = False
+        if self.silent:
+            self.silent = False
             logger.info("%s answers again", self)
 
     def _note_silence(self) -> None:
-        if not self._silent:
-            self._silent = True
+        if not self.silent:
+            self.silent = True
             logger.warning("%s does not answer; its last figures are used", self)
 
     def _on_close(self) -> None:
@@ -140,7 +144,7 @@ class Child:
         """Wait for the process to end and return how it did."""
         assert self._process is not None
         status = await self._process.wait()
-        return f"was ended by {signal.Signals(-status).name}" if status < 0 else f"exited with status {status}"
+        return f"was ended by {_name_of(-status)}" if status < 0 else f"exited with status {status}"
 
     async def close(self) -> int:
         """End it as `Plane.close` does; return how many connections were left."""
@@ -160,6 +164,37 @@ class Child:
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
+
+
+class Place:
+    """One of the N places for a worker: the process in it, if one runs, and what those before it have counted."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.child: Child | None = None
+        self.restarts = 0
+        self._past: list[Family] = []
+
+    def families(self) -> list[Family]:
+        """What the processes of this place have counted and have.
+
+        Sums are made by place, so that one that dies moves from the right to the left of the same addition: in
+        another order the sum could come out a rounding error smaller, which Prometheus takes for a counter's restart.
+        """
+        known = self.child.known("families") if self.child is not None else None
+        return total([self._past, decode(known, list[Family])]) if known is not None else self._past
+
+    def clear(self) -> None:
+        """Note that the process has ended."""
+        self._past = lasting(self.families())
+        self.child = None
+
+
+def _name_of(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # most real-time signals have none
+        return f"signal {number}"
 
 
 async def _spawn(fd: int, *arguments: str) -> asyncio.subprocess.Process:

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from msgspec import structs
 
 from meshlet.runtime import figures
-from meshlet.runtime.child import Child, NoAnswer, Refused, WorkerError
+from meshlet.runtime.child import Child, NoAnswer, Place, WorkerError
 from meshlet.runtime.messages import decode
 from meshlet.runtime.sockets import bind_shared, key_of
-from meshlet.runtime.totals import add_up, lasting, total
+from meshlet.runtime.totals import add_up, total
 from meshlet.telemetry.metrics import Family
 
 if TYPE_CHECKING:
@@ -42,30 +42,6 @@ class Plan(NamedTuple):
 
     config: Config
     sockets: tuple[tuple[socket.socket, ...], ...]
-
-
-class Place:
-    """One of the N places for a worker: the process in it, if one runs, and what those before it have counted."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.child: Child | None = None
-        self.restarts = 0
-        self._past: list[Family] = []
-
-    def families(self) -> list[Family]:
-        """What the processes of this place have counted and have.
-
-        Sums are made by place, so that one that dies moves from the right to the left of the same addition: in
-        another order the sum could come out a rounding error smaller, which Prometheus takes for a counter's restart.
-        """
-        known = self.child.known("families") if self.child is not None else None
-        return total([self._past, decode(known, list[Family])]) if known is not None else self._past
-
-    def clear(self) -> None:
-        """Note that the process has ended."""
-        self._past = lasting(self.families())
-        self.child = None
 
 
 class Workers:
@@ -131,9 +107,8 @@ class Workers:
         raise failures[0]
 
     async def _put_back(self, child: Child, outcome: BaseException | None, plan: Plan) -> None:
-        if isinstance(outcome, Refused):
-            return  # it is as it was
-        if outcome is None:
+        # One that has refused goes back too: it may have failed half-way, and for the others of them this is no change.
+        if not isinstance(outcome, NoAnswer):
             with contextlib.suppress(WorkerError):
                 await self._move(child, plan)
                 return
@@ -225,7 +200,7 @@ class Workers:
 
     async def unreachable(self, clusters: tuple[str, ...]) -> list[str]:
         """Return what the first worker that answers says: they all dial the same endpoints."""
-        for child in self._children():
+        for child in sorted(self._children(), key=lambda child: child.silent):
             with contextlib.suppress(WorkerError):
                 return decode(await child.call("unreachable", clusters), list[str])
         return ["no worker answers"]

@@ -121,9 +121,7 @@ class Cluster:
         old = {endpoint.address: endpoint for endpoint in self.endpoints}
         if list(wanted) == list(old):
             return
-        self.endpoints = tuple(
-            old.pop(address) if address in old else self._endpoint(address) for address in wanted
-        )
+        self.endpoints = tuple(old.pop(address) if address in old else self._endpoint(address) for address in wanted)
         for endpoint in old.values():
             endpoint.pool.close()
 
