@@ -205,7 +205,7 @@ async def _child(*arguments: str) -> AsyncIterator[Process]:
         stderr=asyncio.subprocess.PIPE,
         # `-m` alone would look for modules in the working directory first, where `http` may be any folder.
         env=os.environ | {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
-        start_new_session=True,  # a terminal sends Ctrl-C to all of a session; who ends when is for us to say
+        start_new_session=True,  # Ctrl-C reaches a whole process group; who ends when is for us to say
     )
     assert process.stderr is not None
     log = asyncio.create_task(_pass_on(process.stderr))

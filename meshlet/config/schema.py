@@ -88,10 +88,10 @@ class Route(_Strict):
 class Limits(_Strict):
     """What one client may ask of a listener."""
 
-    max_header_bytes: Annotated[HeaderBytes, Meta(description="header section of a request (431), and trailers")] = (
-        Size(65536)
-    )
-    max_headers: Annotated[Count, Meta(description="header fields of a request (431), and trailers")] = 100
+    max_header_bytes: Annotated[
+        HeaderBytes, Meta(description="header section of a request (431); trailers likewise (400)")
+    ] = Size(65536)
+    max_headers: Annotated[Count, Meta(description="header fields of a request (431); trailers likewise (400)")] = 100
     max_target_bytes: Annotated[Size, Meta(description="request target (414)")] = Size(16384)
     max_body: Annotated[Size | None, Meta(description="request body (413), where the route gives none")] = None
     max_connections: Annotated[Count, Meta(description="open connections; new ones beyond it are closed")] = 10_000

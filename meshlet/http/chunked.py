@@ -24,6 +24,7 @@ _SIZE_LINE = re.compile(
     + _TOKEN
     + rb'|"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"))?)*'
 )
+_HEX = frozenset(b"0123456789abcdefABCDEF")
 _LONGEST_SIZE_LINE = 1024
 # All chunk extensions of a body together: senders have no use for them, attackers do (they cost CPU and carry no data).
 _MOST_EXTENSIONS = 16384
@@ -128,6 +129,8 @@ class ChunkedDecoder:
     def _check_partial_line(line: bytes) -> None:
         if len(line) > _LONGEST_SIZE_LINE + 1:  # the CR of its end may be there already
             raise ChunkedError(f"a chunk size line of more than {_LONGEST_SIZE_LINE} bytes")
+        if line and line[0] not in _HEX:
+            raise ChunkedError("a malformed chunk size or extension")
         if b"\n" in line or b"\r" in line[:-1]:
             raise ChunkedError("a bare CR or LF in a chunk size line")
 

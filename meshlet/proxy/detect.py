@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ class Verdict(Enum):
 
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"  # RFC 9113 section 3.4
+_TLS_HANDSHAKE = 0x16  # the type of the first record; version 3.x follows (RFC 8446 section 5.1)
 _METHODS = tuple(
     method + b" " for method in b"GET HEAD POST PUT DELETE PATCH OPTIONS CONNECT TRACE PROPFIND REPORT".split()
 )
@@ -33,6 +35,9 @@ _FIRST_OF_LINE = frozenset(TOKEN + b" \t\r\n")
 # A line that is longer and names no HTTP version is no request line.
 _LONGEST_LINE = 4096
 
+# While draining, a connection without a word yet gets one more moment to say it.
+_DRAIN_SILENT = 1.0  # seconds
+
 
 def classify(data: bytes) -> Verdict:
     """Say what a connection is that begins with `data`.
@@ -40,7 +45,7 @@ def classify(data: bytes) -> Verdict:
     A line that begins with a well-known method or names an HTTP version is HTTP, however malformed: it must meet
     the parser and its refusal, not slip through to the app as TCP.
     """
-    if data[0] == 0x16:  # a TLS handshake record (RFC 8446 section 5.1): type 22, version 3.x
+    if data[0] == _TLS_HANDSHAKE:
         return Verdict.UNKNOWN if len(data) == 1 else Verdict.TLS if data[1] == 3 else Verdict.TCP
     if data.startswith(_PREFACE):
         return Verdict.HTTP2
@@ -100,8 +105,12 @@ class DetectingConnection(TcpConnection):
 
     def on_timer(self, now: float) -> float:  # noqa: ARG002
         """The client was silent, or said too little, for long enough."""
-        if self.early:
+        if self.early and self.early[0] == _TLS_HANDSHAKE:
             self._decide(Verdict.TCP)
+        elif self.early:
+            # This may be the beginning of a request line. Were it relayed as TCP, a client could carry any request
+            # past every check just by sending its first bytes slowly; so it gets the time of a request head, no more.
+            self._become_http()
         elif not self._decided:
             self._dial()
         return NEVER
@@ -137,7 +146,11 @@ class DetectingConnection(TcpConnection):
         connection.data_received(bytes(self.early))
 
     def drain(self) -> None:
-        """A connection without a word yet has nothing in flight."""
+        """A connection without a word yet has nothing in flight; but its first word may be on its way."""
+        if not self._decided:
+            asyncio.get_running_loop().call_later(_DRAIN_SILENT, self._leave)
+
+    def _leave(self) -> None:
         if not self._decided:
             self._give_up("")
 

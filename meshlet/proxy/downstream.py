@@ -357,9 +357,9 @@ class DownstreamConnection(asyncio.Protocol):
     # --- between requests ---
 
     def drain(self) -> None:
-        """Close as soon as no request is in flight."""
+        """Close as soon as no request is in flight; one may be on its way already."""
         if self._phase is _IDLE:
-            self._close()
+            self._await(_DRAIN_IDLE, self._listener.runtime.clock())
 
     def _next_request(self, now: float) -> None:
         if self._close_after or (self._half_closed and not self._reader.waiting):
@@ -408,7 +408,7 @@ class DownstreamConnection(asyncio.Protocol):
         elif self._phase is _DISCARDING:
             self._linger()
         elif not self._transport.is_closing():
-            self._listener.refused(error)
+            self._listener.refused(error, self.remote)
             self._transport.write(local_reply(error, None, "", close=True))
             self._linger()
 

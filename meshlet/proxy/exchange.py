@@ -21,7 +21,7 @@ from meshlet.errors import (
     UpstreamReset,
     UpstreamTimeout,
 )
-from meshlet.http.head import UNTIL_CLOSE
+from meshlet.http.head import UNTIL_CLOSE, field_value
 from meshlet.timers import NEVER
 
 if TYPE_CHECKING:
@@ -182,6 +182,8 @@ class Exchange:
     def start(self, data: bytes, complete: bool) -> None:
         """Route the request and send it on its way, with what came of its body."""
         head = self.head
+        if complete:
+            self.request = _COMPLETE
         route = self._settings.routes.match(head)
         if route is None:
             self.fail(NoRoute("no route takes this request"))
@@ -198,7 +200,6 @@ class Exchange:
             self.fail(_too_large(route.max_body))
             return
         if complete:
-            self.request = _COMPLETE
             # From the request's last byte the route's timeout runs.
             timeout = route.timeout
             self._downstream.set_deadline(self.started + timeout if timeout else NEVER)
@@ -489,7 +490,7 @@ class Exchange:
                     "HTTP/1.1" if head.minor else "HTTP/1.0",
                     head.method,
                     head.target,
-                    head.host,
+                    field_value(head.lines, b"host"),
                     self.status,
                     self.flag,
                     self.received,

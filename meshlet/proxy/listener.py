@@ -156,9 +156,18 @@ class Listener:
         """Forget a connection."""
         self._connections.discard(connection)
 
-    def refused(self, error: ProxyError) -> None:
-        """Count what could not even be read as a request."""
-        self.settings.unrouted.record(error.status, error.flag, 0.0, 0, 0)
+    def refused(self, error: ProxyError, remote: str) -> None:
+        """Count and log what could not even be read as a request."""
+        settings = self.settings
+        settings.unrouted.record(error.status, error.flag, 0.0, 0, 0)
+        logger.debug("listener %s: refused what %s sent: %s", settings.name, remote, error)
+        if settings.access_log is not None:
+            now = self.runtime.wall_clock()
+            unknown = (None, None, None)  # method, target, host
+            settings.access_log.record(
+                (now, 0.0, settings.name, None, "HTTP/1.1", *unknown)
+                + (error.status, error.flag, 0, 0, remote, None, None, 0)
+            )
 
     def detected(self, what: str) -> None:
         """Count what an `auto` connection turned out to be."""

@@ -173,6 +173,8 @@ class Service:
             await self.set_log_level(config.log.level)
         if _address_of(old.admin) != _address_of(config.admin) or _address_of(old.health) != _address_of(config.health):
             logger.warning("the addresses of admin and health change with the next start only")
+        if old.log.format != config.log.format or old.reload.watch != config.reload.watch:
+            logger.warning("log.format and reload.watch change with the next start only")
 
     # --- the admin backend ---
 

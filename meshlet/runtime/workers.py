@@ -169,9 +169,10 @@ class Workers:
         """Bring a new worker to where the others are."""
         if self._plan is None or not self._accepting.is_set():
             raise NoAnswer(f"{child} came too late")
-        await self._move(child, self._plan)
         if self._draining:
+            # First, because it begins to accept with the plan.
             await child.call("announce_drain")
+        await self._move(child, self._plan)
 
     async def _collect(self) -> None:
         while True:
@@ -228,8 +229,9 @@ class Workers:
 
     async def announce_drain(self) -> None:
         """Tell clients to close."""
-        self._draining = True
-        await self._tell("announce_drain")
+        async with self._changing:  # so that none joins without having heard of it
+            self._draining = True
+            await self._tell("announce_drain")
 
     async def stop_accepting(self) -> None:
         """Close the listening sockets and idle connections."""

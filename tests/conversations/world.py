@@ -1,0 +1,569 @@
+"""A data plane on a fake loop, with clients and apps that do what a test says: no time passes, no socket is opened.
+
+A conversation is a function of a `World`. It says what clients and apps send, and `got` what they must have received,
+to the byte; at its end nothing may have been received that it did not name. `conversation` runs it many times: as
+written, with what either side sends cut at every byte, and with either side gone after every step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import time
+from collections import Counter, deque
+from contextlib import contextmanager, suppress
+from enum import Enum
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Self, cast
+from unittest import mock
+
+import pytest
+
+from meshlet.config.load import loads
+from meshlet.proxy.listener import Listener
+from meshlet.proxy.settings import Runtime
+from meshlet.runtime.compile import Compiler
+from meshlet.timers import Timers
+from tests.support.fakes import FakeLoop, Peer
+from tests.support.wire import Message, canonical, head, messages
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from meshlet.config.schema import Config
+    from meshlet.telemetry.access_log import AccessLog, Entry
+    from meshlet.upstream.cluster import Cluster
+    from meshlet.upstream.pool import Pool
+
+_WALL = 1767225600  # 2026-01-01
+DATE = "date: Thu, 01 Jan 2026 00:00:00 GMT"
+ID = "x-request-id: made-by-meshlet"
+#: what meshlet adds to a request on its way to the app
+FORWARDED = ("x-forwarded-for: 10.0.0.9", "x-forwarded-proto: http", ID)
+SERVICE_TIME = "x-envoy-upstream-service-time: 0"
+#: what it adds to a response that has no Date
+ANSWERED = (SERVICE_TIME, DATE)
+
+GET = head("GET / HTTP/1.1", "Host: a")
+GOT_GET = head("GET / HTTP/1.1", "Host: a", *FORWARDED)
+OK = head("HTTP/1.1 200 OK", "Content-Length: 2") + b"ok"
+GOT_OK = head("HTTP/1.1 200 OK", "Content-Length: 2", *ANSWERED) + b"ok"
+
+
+class Stop(BaseException):
+    """Ends a conversation after the step that a run is about."""
+
+
+class Side(Peer):
+    """A peer as conversations see it: its actions are steps, after each of which the loop comes to rest."""
+
+    def __init__(self, world: World, name: tuple[str, int]) -> None:
+        super().__init__(world.loop, name)
+        self.world = world
+        self.said = b""
+        self.expected = b""
+
+    # --- what it does ---
+
+    def sends(self, *parts: bytes) -> None:
+        """Send bytes, in as many pieces as this run wants."""
+        data = b"".join(parts)
+        self.said += data
+        start, self.world.sent[type(self)] = self.world.sent[type(self)], self.world.sent[type(self)] + len(data)
+        places = sorted(cut - start for cut in self.world.cuts[type(self)] if start < cut < start + len(data))
+        for begin, end in zip([0, *places], [*places, len(data)], strict=True):
+            self.put(data[begin:end])
+            self.world.rest()
+        self.world.step()
+
+    def ends(self) -> None:
+        """Send no more, and read on."""
+        self.end()
+        self.world.acted()
+
+    def closes(self) -> None:
+        """Close the connection."""
+        self.close()
+        self.world.acted()
+
+    def resets(self) -> None:
+        """Reset the connection."""
+        self.kill()
+        self.world.acted()
+
+    def stalls(self) -> None:
+        """Read no more for now."""
+        self.stall()
+        self.world.acted()
+
+    def reads(self, count: int | None = None) -> None:
+        """Read so many bytes, or all from now on."""
+        self.read(count)
+        self.world.acted()
+
+    # --- what it has seen ---
+
+    def got(self, *parts: bytes) -> None:
+        """Assert that since the last time it has received exactly this."""
+        self.expected += b"".join(parts)
+        assert canonical(self.received) == canonical(self.expected), self.name
+
+    @property
+    def rest(self) -> bytes:
+        """What was received and not named yet."""
+        done = canonical(self.expected)
+        everything = canonical(self.received)
+        assert everything[: len(done)] == done
+        return everything[len(done) :]
+
+    def takes(self) -> bytes:
+        """Return what was received and not named yet, to be judged by the test."""
+        rest = self.rest
+        self.expected += rest
+        return rest
+
+    @property
+    def state(self) -> str:
+        """What it knows of the connection."""
+        if self.reset:
+            return "reset"
+        if self.closed:
+            return "closed"
+        return "half-closed" if self.ended else "open"
+
+    def is_paused(self) -> bool:
+        """Whether we have stopped reading from it."""
+        return not self.closed and not self.transport.is_reading()
+
+
+class Client(Side):
+    """A client's end of a connection."""
+
+    def got_reply(self, status: int, flag: str, *said: str, close: bool = True) -> Message:
+        """Assert that it has received one response that meshlet made itself, and nothing else."""
+        data = self.takes()
+        found = messages(data)
+        assert len(found) == 1, data
+        reply = found[0]
+        assert reply.complete, data
+        assert reply.status == status, data
+        assert reply.field("server") == "meshlet"
+        assert reply.field("x-meshlet-flag") == flag
+        assert reply.field("date") is not None
+        assert reply.field("connection") == ("close" if close else None)
+        assert reply.body.startswith(f"{flag}: ".encode()), data
+        assert reply.body.endswith(b"\n")
+        assert reply.body.count(b"\n") == 1
+        for words in said:
+            assert words.encode() in reply.body, reply.body
+        return reply
+
+
+class App(Side):
+    """An app's end of a connection."""
+
+
+class _ListeningSocket:
+    """What `Listener` needs of its socket."""
+
+    def __init__(self) -> None:
+        self.backlog: deque[Any] = deque()
+
+    def setblocking(self, flag: bool) -> None:
+        """There is nothing to block on."""
+
+    def fileno(self) -> int:
+        return 3
+
+    def getsockname(self) -> tuple[str, int]:
+        return ("10.0.0.1", 15006)
+
+    def accept(self) -> Any:
+        if not self.backlog:
+            raise BlockingIOError
+        item = self.backlog.popleft()
+        if isinstance(item, OSError):
+            raise item
+        return item, item.peer.name
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
+class _Log:
+    """An access log that keeps its entries."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+
+    def record(self, entry: Entry) -> None:
+        self.entries.append(entry)
+
+
+@lru_cache
+def _config(text: str) -> Config:
+    return loads(text, "test")
+
+
+class World:
+    """One listener, one cluster `app`, and whoever talks through them.
+
+    `listener`, `limits`, `route` and `cluster` are keys of the config; `routes` and `clusters` replace them all.
+    """
+
+    def __init__(
+        self,
+        *,
+        listener: dict[str, Any] | None = None,
+        limits: dict[str, Any] | None = None,
+        route: dict[str, Any] | None = None,
+        cluster: dict[str, Any] | None = None,
+        routes: list[dict[str, Any]] | None = None,
+    ) -> None:
+        config = {
+            "listeners": [
+                {
+                    "name": "main",
+                    "address": "10.0.0.1:15006",
+                    "protocol": "http",
+                    "limits": limits or {},
+                    "routes": routes if routes is not None else [{"cluster": "app", **(route or {})}],
+                    **(listener or {}),
+                }
+            ],
+            "clusters": [{"name": "app", "endpoints": ["10.0.1.1:8080"], **(cluster or {})}],
+        }
+        self.loop = FakeLoop()
+        self.loop.dial = self._dial
+        self.log = _Log()
+        timers = Timers(self.loop.time, self.loop.call_later)
+        runtime = Runtime(timers, self.loop.time, lambda: float(_WALL), lambda *_: b"made-by-meshlet")
+        self._config = _config(json.dumps(config))
+        self._compiler = Compiler(timers, self.loop.time)
+        self._runtime = runtime
+        self._socket = _ListeningSocket()
+        self._patches = [mock.patch.object(time, "time", lambda: float(_WALL))]
+        # what this run is about
+        self.cuts: dict[type, frozenset[int]] = {Client: frozenset(), App: frozenset()}
+        self.stop_at = 0
+        # what happened
+        self.steps = 0
+        self.sent: Counter[type] = Counter()
+        self.clients: list[Client] = []
+        self.apps: list[App] = []
+        self._met = 0  # apps that the conversation knows
+        self._held = False
+        #: addresses that do not answer as usual: an error, or a future for no answer until it is set
+        self.unreachable: dict[str, OSError | asyncio.Future[None]] = {}
+        #: called with an app's end when it has accepted, before we know
+        self.on_accept: Callable[[App], None] = lambda app: None
+        self.dialled: list[str] = []
+
+    def __enter__(self) -> Self:
+        for patch in self._patches:
+            patch.start()
+        asyncio.events._set_running_loop(self.loop)
+        snapshot = self._compiler.compile(self._config, None, cast("AccessLog", self.log))
+        self.clusters = snapshot.clusters
+        for cluster in self.clusters.values():
+            cluster.start()
+        self.listener = Listener(cast("Any", self._socket), snapshot.listeners["main"], self._runtime)
+        self.listener.start()
+        self.loop.run()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        try:
+            if kind is None:
+                for side in (*self.clients, *self.apps):
+                    assert side.rest == b"", f"{side.name} has received what nobody named"
+                self.check()
+        finally:
+            for side in (*self.clients, *self.apps):
+                side.sock.release()
+            asyncio.events._set_running_loop(None)
+            for patch in self._patches:
+                patch.stop()
+
+    # --- who talks ---
+
+    def client(self, address: str = "10.0.0.9") -> Client:
+        """Connect a client."""
+        client = Client(self, (address, 40000 + len(self.clients)))
+        self.clients.append(client)
+        self._socket.backlog.append(client.sock)
+        self.loop.readable(3)
+        self.rest()
+        return client
+
+    def accept_fails(self, error: OSError) -> None:
+        """Have the next `accept` fail."""
+        self._socket.backlog.append(error)
+        self.loop.readable(3)
+        self.rest()
+
+    def app(self) -> App:
+        """Return the app's end of the next connection that it got."""
+        assert len(self.apps) > self._met, "the app was not connected to (again)"
+        self._met += 1
+        return self.apps[self._met - 1]
+
+    def no_more_apps(self) -> None:
+        """Assert that the app got no connection that the conversation does not know."""
+        assert len(self.apps) == self._met
+
+    def refuse(self) -> None:
+        """Have connections to the app refused."""
+        self.unreachable["10.0.1.1:8080"] = ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
+
+    def hold(self) -> None:
+        """Have connections to the app wait for `let_in`."""
+        self.unreachable["10.0.1.1:8080"] = self.loop.create_future()
+
+    def let_in(self) -> None:
+        """Have the app answer, also those who wait."""
+        answer = self.unreachable.pop("10.0.1.1:8080")
+        if isinstance(answer, asyncio.Future):
+            answer.set_result(None)
+        self.acted()
+
+    async def _dial(self, factory: Callable[[], asyncio.BaseProtocol], address: str) -> object:
+        self.dialled.append(address)
+        answer = self.unreachable.get(address)
+        if isinstance(answer, OSError):
+            raise answer
+        if answer is not None:
+            await asyncio.shield(answer)
+        host, _, port = address.rpartition(":")
+        app = App(self, (host, int(port)) if port.isdigit() else (address, 0))
+        self.apps.append(app)
+        self.loop.call_soon(lambda: self.loop.call_soon(self.on_accept, app))
+        return await app.connect(factory)
+
+    # --- time ---
+
+    def rest(self) -> None:
+        """Let the loop do what there is to do, unless several things are to happen at once."""
+        if not self._held:
+            self.loop.run()
+            assert not self.loop.failures, self.loop.failures
+
+    def acted(self) -> None:
+        """Something was done."""
+        self.rest()
+        self.step()
+
+    def step(self) -> None:
+        """Count a step of the conversation."""
+        self.steps += 1
+        if self.steps == self.stop_at and not self._held:
+            raise Stop
+
+    def passes(self, seconds: float) -> None:
+        """Let time pass."""
+        self.loop.advance(seconds)
+        assert not self.loop.failures, self.loop.failures
+        self.step()
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """What happens inside reaches us together."""
+        self._held = True
+        yield
+        self._held = False
+        self.rest()
+
+    # --- what we look like ---
+
+    @property
+    def cluster(self) -> Cluster:
+        return self.clusters["app"]
+
+    @property
+    def pool(self) -> Pool:
+        return self.cluster.endpoints[0].pool
+
+    def pooled(self) -> str:
+        """Return the pool's counters: open, idle, connecting, pending."""
+        pool = self.pool
+        return repr(pool).removeprefix(f"<Pool {pool.address} ").removesuffix(">")
+
+    @property
+    def counts(self) -> dict[tuple[int, str], int]:
+        """Return the requests by status and flag."""
+        counts: Counter[tuple[int, str]] = Counter()
+        for stats in self.listener.settings.stats.requests.values():
+            counts.update(stats.codes)
+        return dict(counts)
+
+    @property
+    def flags(self) -> list[str]:
+        """Return the flags of the access log, one for each request or TCP connection."""
+        return [entry[9] for entry in self.log.entries]
+
+    @property
+    def statuses(self) -> list[int]:
+        return [entry[8] for entry in self.log.entries]
+
+    # --- what must hold ---
+
+    def check(self) -> None:
+        """Assert what holds at any time."""
+        assert not self.loop.failures, self.loop.failures
+        for cluster in self.clusters.values():
+            for endpoint in cluster.endpoints:
+                pool = endpoint.pool
+                assert pool.open >= pool.idle >= 0, repr(pool)
+                assert endpoint.active >= 0
+        assert sum(self.counts.values()) == sum(entry[4] != "TCP" for entry in self.log.entries)
+
+    def active(self) -> int:
+        """Return what is in flight, by every counter there is."""
+        stats = self.listener.settings.stats
+        return sum(
+            [
+                *(endpoint.active for cluster in self.clusters.values() for endpoint in cluster.endpoints),
+                *(stat.active for stat in (*stats.requests.values(), *stats.tcp.values())),
+            ]
+        )
+
+    def expire(self) -> None:
+        """Let every timeout pass, with no app there any more; assert that then nobody is left."""
+        for cluster in self.clusters.values():
+            for endpoint in cluster.endpoints:
+                self.unreachable[endpoint.name] = ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
+        self.loop.advance(4 * 3600)
+        self.check()
+        self.cleared()
+
+    def cleared(self) -> None:
+        """Assert that no connection, exchange or waiter is left behind."""
+        assert repr(self.listener) == "<Listener main 10.0.0.1:15006 connections=0>"
+        for cluster in self.clusters.values():
+            for endpoint in cluster.endpoints:
+                pool = endpoint.pool
+                assert repr(pool) == f"<Pool {pool.address} open=0 idle=0 connecting=0 pending=0>"
+        assert self.active() == 0
+        for side in (*self.clients, *self.apps):
+            assert side.closed or side.shed, f"{side.name} was left open"
+
+
+class Variant(Enum):
+    """A way to run a conversation; the value is the test's id."""
+
+    AS_WRITTEN = "as written"
+    CLIENT_CUT = "client cut"
+    CLIENT_TRICKLES = "client byte by byte"
+    APP_CUT = "app cut"
+    APP_TRICKLES = "app byte by byte"
+    CLIENT_RESETS = "client resets"
+    CLIENT_CLOSES = "client closes"
+    CLIENT_ENDS = "client ends"
+    APP_RESETS = "app resets"
+    APP_CLOSES = "app closes"
+
+
+_CUTS = {Variant.CLIENT_CUT: Client, Variant.APP_CUT: App}
+_TRICKLES = {Variant.CLIENT_TRICKLES: Client, Variant.APP_TRICKLES: App}
+_WHOLE_STREAM = 1500  # bytes; of what is longer, the beginning and the end are cut at every byte
+_LONGEST_TRICKLE = 5000  # bytes
+
+
+def conversation(
+    *, cut: bool = True, drop: bool = True, **config: Any
+) -> Callable[[Callable[[World], None]], Callable[[Variant], None]]:
+    """Make a test of a conversation. `config` is for `World`.
+
+    `cut=False`: it is about pieces, or about time, so other pieces change its meaning; `drop=False`: likewise for
+    leaving.
+    """
+    variants = [
+        variant
+        for variant in Variant
+        if variant is Variant.AS_WRITTEN
+        or (cut and (variant in _CUTS or variant in _TRICKLES))
+        or (drop and variant.name.endswith(("RESETS", "CLOSES", "ENDS")))
+    ]
+
+    def decorate(function: Callable[[World], None]) -> Callable[[Variant], None]:
+        @pytest.mark.parametrize("variant", variants, ids=lambda variant: variant.value)
+        def test(variant: Variant) -> None:
+            _run(function, variant, config)
+
+        test.__name__ = test.__qualname__ = function.__name__
+        test.__module__ = function.__module__
+        test.__doc__ = function.__doc__
+        return cast("Callable[[Variant], None]", test)
+
+    return decorate
+
+
+def _run(function: Callable[[World], None], variant: Variant, config: dict[str, Any]) -> None:
+    with World(**config) as world:
+        function(world)
+        sent, steps = world.sent, world.steps
+    if variant in _CUTS:
+        side = _CUTS[variant]
+        for place in _places(sent[side]):
+            with World(**config) as world, _told(f"cut after byte {place} of the {side.__name__.lower()}'s"):
+                world.cuts[side] = frozenset({place})
+                function(world)
+    elif variant in _TRICKLES:
+        side = _TRICKLES[variant]
+        with World(**config) as world:
+            world.cuts[side] = frozenset(range(min(sent[side], _LONGEST_TRICKLE)))
+            function(world)
+    elif variant is not Variant.AS_WRITTEN:
+        for step in range(1, steps + 1):
+            with _told(f"after step {step}"):
+                _drop(function, variant, config, step)
+
+
+def _places(total: int) -> list[int]:
+    if total <= 2 * _WHOLE_STREAM:
+        return list(range(1, total))
+    return [*range(1, _WHOLE_STREAM), *range(total - _WHOLE_STREAM // 4, total)]
+
+
+@contextmanager
+def _told(note: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        error.add_note(note)
+        raise
+
+
+def _drop(function: Callable[[World], None], variant: Variant, config: dict[str, Any], step: int) -> None:
+    """Run until a step, have everybody on one side leave, and see that nothing stays behind."""
+    world = World(**config)
+    try:
+        world.__enter__()
+        world.stop_at = step
+        with suppress(Stop):
+            function(world)
+        world._held = False
+        gone: list[Side] = [*world.clients] if "CLIENT" in variant.name else [*world.apps]
+        paused = any(side.is_paused() for side in gone)
+        for side in gone:
+            {"RESETS": side.kill, "CLOSES": side.close, "ENDS": side.end}[variant.name.rpartition("_")[2]]()
+        world.loop.run()
+        world.check()
+        if variant is Variant.CLIENT_RESETS and not paused:
+            # At once, not when some timeout has passed. Where we were not reading we cannot have seen it.
+            assert world.active() == 0, "an exchange has outlived its client"
+            assert world.listener.connections == 0
+        for client in world.clients:
+            if not client.gone:
+                _check_whole(client)
+        world.expire()
+    finally:
+        world.__exit__(Stop, None, None)
+
+
+def _check_whole(client: Client) -> None:
+    """Assert that what ends early does not look as if it were whole."""
+    asked_head = client.said.startswith(b"HEAD ")
+    if client.state == "closed" and client.received.startswith(b"HTTP/") and not asked_head:
+        assert all(message.complete for message in messages(client.received)), client.received
