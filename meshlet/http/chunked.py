@@ -186,6 +186,12 @@ def encode_chunk(payload: bytes) -> bytes:
 LAST_CHUNK = b"0\r\n\r\n"
 
 
+def encode_chunks(payload: bytes, *, complete: bool) -> bytes:
+    """Frame what is there of a body; `complete`: that is all, without trailers."""
+    chunk = encode_chunk(payload) if payload else b""
+    return chunk + LAST_CHUNK if complete else chunk
+
+
 def encode_last_chunk(trailers: tuple[bytes, ...]) -> bytes:
     """End a chunked body."""
     if not trailers:

@@ -292,7 +292,7 @@ class RequestReader(_Reader):
         if _BARE_CR_OR_LF.search(partial, start):
             raise BadRequest("a bare CR or LF in the request head")
         line_end = partial.find(b"\r\n")
-        if line_end < 0 and len(partial) > limits.target_bytes + _START_LINE:
+        if (line_end if line_end >= 0 else len(partial)) > limits.target_bytes + _START_LINE:
             raise BadRequest(f"the request target is longer than {limits.target_bytes} bytes", 414)
         if line_end >= 0 and len(partial) - line_end > limits.header_bytes + 4:
             raise BadRequest(f"the header section is larger than {limits.header_bytes} bytes", 431)

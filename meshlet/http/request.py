@@ -293,9 +293,12 @@ def _learn(name: bytes) -> Callable[[RequestHead, bytes, bytes], None] | None:
     return remember(_handlers, name, _handler_of(name))
 
 
-def encode_request(head: RequestHead, extra: bytes) -> bytes:
-    """Write the head for the app: its lines, then `extra` (whole lines, each ending in CRLF), then the framing."""
+def encode_request(head: RequestHead, extra: bytes, body: bytes = b"") -> bytes:
+    """Write the head for the app: its lines, then `extra` (whole lines, each ending in CRLF), then the framing.
+
+    `body` is what is there of the body, framed by the caller.
+    """
     block = b"\r\n".join(head.lines)
     if head.length == CHUNKED:
-        return b"%b\r\n%btransfer-encoding: chunked\r\n\r\n" % (block, extra)
-    return b"%b\r\n%b\r\n" % (block, extra)
+        return b"%b\r\n%btransfer-encoding: chunked\r\n\r\n%b" % (block, extra, body)
+    return b"%b\r\n%b\r\n%b" % (block, extra, body)

@@ -163,9 +163,12 @@ def _learn(name: bytes) -> Callable[[ResponseHead, bytes, bytes], None] | None:
     return remember(_handlers, name, _handler_of(name))
 
 
-def encode_response(head: ResponseHead, extra: bytes) -> bytes:
-    """Write the head for the client: its lines, then `extra` (whole lines, each ending in CRLF)."""
-    return b"%b\r\n%b\r\n" % (b"\r\n".join(head.lines), extra)
+def encode_response(head: ResponseHead, extra: bytes, body: bytes = b"") -> bytes:
+    """Write the head for the client: its lines, then `extra` (whole lines, each ending in CRLF).
+
+    `body` is what is there of the body, framed by the caller.
+    """
+    return b"%b\r\n%b\r\n%b" % (b"\r\n".join(head.lines), extra, body)
 
 
 def status_line(status: int) -> bytes:

@@ -103,7 +103,7 @@ class DetectingConnection(TcpConnection):
     def on_app_word(self) -> None:
         self._decide(Verdict.TCP)
 
-    def on_timer(self, now: float) -> float:  # noqa: ARG002
+    def on_timer(self, now: float) -> float:
         """The client was silent, or said too little, for long enough."""
         if self.early and self.early[0] == _TLS_HANDSHAKE:
             self._decide(Verdict.TCP)

@@ -13,9 +13,9 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, cast
 
 from meshlet.errors import BadRequest, DownstreamGone, HeadTimeout, ProxyError
-from meshlet.http.chunked import LAST_CHUNK, encode_chunk, encode_last_chunk
+from meshlet.http.chunked import encode_chunk, encode_chunks, encode_last_chunk
 from meshlet.http.grammar import without_named
-from meshlet.http.head import CHUNKED, UNTIL_CLOSE, RequestHead, ResponseHead, field_value
+from meshlet.http.head import RequestHead, ResponseHead, field_value
 from meshlet.http.reader import RequestReader, State
 from meshlet.http.reply import date_line, local_reply
 from meshlet.http.response import encode_response
@@ -256,8 +256,7 @@ class DownstreamConnection(asyncio.Protocol):
         if self._listener.settings.server_header != "keep":
             extra += self._server_line(head)
         self._chunked = False
-        length = head.length
-        if length == CHUNKED or length == UNTIL_CLOSE:  # noqa: PLR1714 - a tuple test costs more
+        if head.length < 0:  # CHUNKED or UNTIL_CLOSE
             if request.minor == 1:
                 self._chunked = True
                 extra += b"transfer-encoding: chunked\r\n"
@@ -271,15 +270,9 @@ class DownstreamConnection(asyncio.Protocol):
             extra += b"connection: close\r\n"
         elif request.minor == 0:
             extra += b"connection: keep-alive\r\n"
-        message = encode_response(head, extra)
         if self._chunked:
-            if data:
-                message += encode_chunk(data)
-            if complete:
-                message += LAST_CHUNK
-        elif data:
-            message += data
-        self._transport.write(message)
+            data = encode_chunks(data, complete=complete)
+        self._transport.write(encode_response(head, extra, data))
 
     def _server_line(self, head: ResponseHead) -> bytes:
         if self._listener.settings.server_header == "overwrite":
@@ -317,11 +310,11 @@ class DownstreamConnection(asyncio.Protocol):
     def finished(self, now: float) -> None:
         """Go on after the exchange."""
         exchange, self._exchange = self._exchange, None
-        if self._phase is _TUNNEL:
+        if self._phase is _EXCHANGE and exchange is not None and exchange.request is _COMPLETE:
+            self._next_request(now)
+        elif self._phase is _TUNNEL:
             self._forget()
-        elif self._phase is _CLOSED or self._transport.is_closing():
-            pass
-        elif exchange is not None and exchange.request is not _COMPLETE:
+        elif self._phase is _EXCHANGE and not self._transport.is_closing():
             self.resume_reading()
             if self._close_after:
                 self._linger()
@@ -329,8 +322,6 @@ class DownstreamConnection(asyncio.Protocol):
                 self._phase = _DISCARDING
                 self._discard = _DISCARD
                 self.set_deadline(now + _LINGER)
-        else:
-            self._next_request(now)
 
     def detach(self) -> tuple[asyncio.Transport, bytes]:
         """Hand over the transport for a tunnel, with what the client has sent into it already."""

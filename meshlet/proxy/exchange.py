@@ -363,7 +363,7 @@ class Exchange:
             self._tunnel(head)
 
     def _tunnel(self, head: ResponseHead) -> None:
-        from meshlet.proxy.tunnel import join  # noqa: PLC0415 - only those who tunnel pay for it
+        from meshlet.proxy.tunnel import join
 
         self.response = _BODY
         self._downstream.send_interim(head)

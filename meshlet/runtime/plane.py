@@ -219,7 +219,7 @@ class DataPlane:
         return [reason for reason in found if reason is not None]
 
     async def _reach(self, name: str) -> str | None:
-        from meshlet.errors import UpstreamError  # noqa: PLC0415
+        from meshlet.errors import UpstreamError
 
         assert self._snapshot is not None
         cluster = self._snapshot.clusters[name]

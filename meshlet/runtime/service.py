@@ -46,6 +46,7 @@ class Service:
         self._reloading = asyncio.Lock()
         self._up = False
         self._draining = False
+        self._drained = False  # nothing is accepted any more, though meshlet goes on
         self._ending = asyncio.Event()
         self._admin: AdminServer | None = None
         self._admin_address = ""
@@ -150,6 +151,9 @@ class Service:
             try:
                 # In a thread: parsing a large config would hold up every request in flight.
                 config = await asyncio.to_thread(load, path)
+                if self._draining or self._drained:
+                    logger.warning("%s: read again, but not used: it would open the listeners again", path)
+                    return
                 if config == self._config:
                     self._history.add("unchanged")
                     logger.info("%s: read again, nothing has changed", path)
@@ -191,7 +195,7 @@ class Service:
 
     async def readiness(self) -> Readiness:
         """Ready means: bound, compiled, not draining, and the required clusters can be reached."""
-        if self._draining:
+        if self._draining or self._drained:
             return Readiness(False, ["draining"])
         if not self._up:
             return Readiness(False, ["starting"])
@@ -225,7 +229,7 @@ class Service:
         """Version, uptime, state."""
         return {
             "version": meshlet.__version__,
-            "state": "draining" if self._draining else "live" if self._up else "starting",
+            "state": "draining" if self._draining or self._drained else "live" if self._up else "starting",
             "pid": os.getpid(),
             "workers": self._workers,
             "uptime_seconds": round(time.time() - self._started, 3),
@@ -239,8 +243,10 @@ class Service:
 
     async def drain_listeners(self) -> None:
         """Accept no more connections; meshlet itself goes on."""
-        await self._plane.announce_drain()
-        await self._plane.stop_accepting()
+        self._drained = True
+        async with self._reloading:  # one that is under way may still open listeners
+            await self._plane.announce_drain()
+            await self._plane.stop_accepting()
 
     async def quit(self) -> None:
         """End as SIGTERM does."""
@@ -252,7 +258,8 @@ class Service:
     async def _drain(self) -> None:
         shutdown = self._config.shutdown
         deadline = time.monotonic() + shutdown.timeout
-        await self._plane.announce_drain()
+        async with self._reloading:  # one that is under way may still open listeners
+            await self._plane.announce_drain()
         await asyncio.sleep(min(shutdown.grace, shutdown.timeout))
         await self._plane.stop_accepting()
         try:

@@ -93,7 +93,7 @@ def _answers(path: str) -> bool:
 
 
 def _advice(error: OSError, address: Address) -> str:
-    import errno  # noqa: PLC0415
+    import errno
 
     if error.errno == errno.EADDRINUSE:
         return f"; another process has it: `ss -ltnp 'sport = :{address.port}'` names it, or choose port 0"

@@ -7,7 +7,7 @@ import select
 from typing import TYPE_CHECKING, Protocol, cast
 
 from meshlet.errors import UpstreamError, UpstreamReset
-from meshlet.http.chunked import LAST_CHUNK, encode_chunk, encode_last_chunk
+from meshlet.http.chunked import encode_chunk, encode_chunks, encode_last_chunk
 from meshlet.http.head import CHUNKED, HeadLimits, RequestHead
 from meshlet.http.reader import ResponseReader, ResponseSink
 from meshlet.http.request import encode_request
@@ -71,18 +71,10 @@ class UpstreamConnection(asyncio.Protocol):
         """
         self._user = user
         self._reader.expect(head.method, user)
-        message = encode_request(head, extra)
-        if head.length == CHUNKED:
-            self._chunked = True
-            if data:
-                message += encode_chunk(data)
-            if complete:
-                message += LAST_CHUNK
-        else:
-            self._chunked = False
-            if data:
-                message += data
-        self._transport.write(message)
+        self._chunked = chunked = head.length == CHUNKED
+        if chunked:
+            data = encode_chunks(data, complete=complete)
+        self._transport.write(encode_request(head, extra, data))
 
     def send_data(self, data: bytes) -> None:
         """Send a piece of the request body."""
