@@ -17,6 +17,7 @@ import click
 
 from meshlet.cli.run import AddressType
 from meshlet.config.units import Address
+from meshlet.config.values import listen_address, loopback_address
 from meshlet.runtime.sockets import BindError, bind, name_of
 
 if TYPE_CHECKING:
@@ -108,10 +109,16 @@ def _not_unix(ctx: click.Context, param: click.Parameter, value: Address | None)
     "demo", epilog="Example: meshlet demo --listen 127.0.0.1:0", short_help="See it at work on this machine."
 )
 @click.option(
-    "--listen", type=AddressType(), callback=_not_unix, help=f"Where the sidecar listens; {LISTEN} or a free port."
+    "--listen",
+    type=AddressType(listen_address),
+    callback=_not_unix,
+    help=f"Where the sidecar listens; {LISTEN} or a free port.",
 )
 @click.option(
-    "--admin", type=AddressType(), callback=_not_unix, help=f"Where its admin port is; {ADMIN} or a free port."
+    "--admin",
+    type=AddressType(loopback_address),
+    callback=_not_unix,
+    help=f"Where its admin port is; {ADMIN} or a free port.",
 )
 def command(listen: Address | None, admin: Address | None) -> None:
     """Run an app, a sidecar in front of it and a little traffic, and say what to open and to try.

@@ -12,27 +12,35 @@ import click
 from meshlet.config.load import ConfigError, load
 from meshlet.config.schema import Admin, Cluster, Config, Listener, Match, Route
 from meshlet.config.units import Address
+from meshlet.config.values import endpoint_address, listen_address, loopback_address
 from meshlet.telemetry.log import configure
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from meshlet.runtime.plane import Plane
 
 logger = logging.getLogger("meshlet")
 
 
 class AddressType(click.ParamType[Address]):
-    """HOST:PORT."""
+    """HOST:PORT that passes one of the checks of the config file."""
 
     name = "HOST:PORT"
+
+    def __init__(self, check: Callable[[Address], None]) -> None:
+        self._check = check
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Address:
         """Parse it, or say what was expected."""
         if isinstance(value, Address):
             return value
         try:
-            return Address.parse(value)
+            address = Address.parse(value)
+            self._check(address)
         except ValueError as error:
             self.fail(f"found {value!r}, expected {error}", param, ctx)
+        return address
 
 
 @click.command(
@@ -40,9 +48,11 @@ class AddressType(click.ParamType[Address]):
     epilog="Example: meshlet run --listen 127.0.0.1:8000 --app 127.0.0.1:8080 --admin 127.0.0.1:15000",
     short_help="Run the proxy.",
 )
-@click.option("--listen", type=AddressType(), help="Where to accept connections; port 0 lets the kernel choose.")
-@click.option("--app", type=AddressType(), help="Where the app listens.")
-@click.option("--admin", type=AddressType(), help="Where to serve the admin port, on loopback.")
+@click.option(
+    "--listen", type=AddressType(listen_address), help="Where to accept connections; port 0 lets the kernel choose."
+)
+@click.option("--app", type=AddressType(endpoint_address), help="Where the app listens.")
+@click.option("--admin", type=AddressType(loopback_address), help="Where to serve the admin port, on loopback.")
 @click.option(
     "--app-protocol",
     type=click.Choice(["http1", "tcp"]),

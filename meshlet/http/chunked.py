@@ -32,13 +32,12 @@ _MOST_EXTENSIONS = 16384
 #: fields that a trailer must not hold: framing, routing, authentication, content format, response control
 #: (RFC 9110 section 6.5.1)
 FORBIDDEN_TRAILERS = frozenset(
-    b"transfer-encoding content-length host trailer connection te upgrade keep-alive proxy-connection expect "
-    b"max-forwards authorization proxy-authorization proxy-authenticate www-authenticate authentication-info "
+    b"transfer-encoding content-length host trailer connection te upgrade keep-alive proxy-connection http2-settings "
+    b"expect max-forwards authorization proxy-authorization proxy-authenticate www-authenticate authentication-info "
     b"proxy-authentication-info cookie set-cookie content-type content-encoding content-range range cache-control "
     b"pragma age date expires vary location retry-after warning if-match if-none-match if-modified-since "
     b"if-unmodified-since if-range x-forwarded-for x-forwarded-proto x-forwarded-host x-request-id forwarded".split()
 )
-_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 
 
 class ChunkedError(ValueError):
@@ -172,7 +171,7 @@ def _parse_trailers(section: bytes, limits: HeadLimits) -> tuple[bytes, ...]:
         name, colon, _ = line.partition(b":")
         if not colon or not is_token(name):
             raise ChunkedError("a malformed trailer field")
-        if name.lower() in FORBIDDEN_TRAILERS or looks_like(name, _FRAMING):
+        if name.lower() in FORBIDDEN_TRAILERS or looks_like(name, FORBIDDEN_TRAILERS):
             raise ChunkedError(f"the field {name.strip(OWS).decode()} is not allowed in trailers")
     return tuple(lines)
 

@@ -93,8 +93,8 @@ class _Reader:
 
     @property
     def head_began(self) -> bool:
-        """Whether some bytes of the next head are here, but not all."""
-        return self.state is _HEAD and self._partial is not None
+        """Whether some bytes of the next head are here, but not all; half an empty line before it is none of them."""
+        return self.state is _HEAD and self._partial is not None and self._partial != b"\r"
 
     def _hold_head(self, data: bytes) -> None:
         """Keep the first part of a head."""

@@ -111,6 +111,8 @@ class DetectingConnection(TcpConnection):
             # This may be the beginning of a request line. Were it relayed as TCP, a client could carry any request
             # past every check just by sending its first bytes slowly; so it gets the time of a request head, no more.
             self._become_http()
+        elif self._listener.draining:
+            self._give_up("")
         elif not self._decided:
             self._dial()
         return NEVER

@@ -121,7 +121,7 @@ class DownstreamConnection(asyncio.Protocol):
         listener = self._listener
         listener.opened(self)
         now = listener.runtime.clock()
-        self._deadline = now + listener.settings.limits.idle_timeout
+        self._deadline = now + (_DRAIN_IDLE if listener.draining else listener.settings.limits.idle_timeout)
         # Woken before that once, so that the first request's deadline needs no other place among the timers.
         listener.runtime.timers.schedule(self, min(self._deadline, now + _FIRST_WAKE))
 
@@ -367,13 +367,16 @@ class DownstreamConnection(asyncio.Protocol):
         self._deadline = deadline = now + idle
         if deadline < self.wake:
             listener.runtime.timers.schedule(self, deadline)
-        if not self._reading:
+        paused = not self._reading
+        if paused:
             self.resume_reading()
         try:
             self._reader.next()
         except BadRequest as error:
             self._refuse(error)
             return
+        if paused and self._reader.waiting > _PIPELINE:
+            self.pause_reading()
         if self._phase is _IDLE:
             if self._half_closed:
                 self._close()

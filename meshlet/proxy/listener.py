@@ -24,8 +24,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("meshlet.listener")
 
+# The most that can wait to be accepted; the kernel's own bound is lower in most places.
+_BACKLOG = 4096
 # Out of descriptors or memory: the next try; until then clients wait in the backlog instead of being turned away.
 _RETRY = 0.25  # seconds
+# Descriptors come and go one at a time while they are short; it is over when there were enough for so long.
+_RECOVERED = 1.0  # seconds
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -58,6 +62,7 @@ class Listener:
         self._accepting = False
         self._retry: asyncio.TimerHandle | None = None
         self._exhausted = False
+        self._recovery: asyncio.TimerHandle | None = None
         self._connections: set[Connection] = set()
         self._opening: set[asyncio.Task[object]] = set()
 
@@ -74,8 +79,8 @@ class Listener:
 
     @property
     def connections(self) -> int:
-        """How many are open."""
-        return len(self._connections)
+        """How many are open, or about to be."""
+        return len(self._connections) + len(self._opening)
 
     # --- accepting ---
 
@@ -86,43 +91,52 @@ class Listener:
         asyncio.get_running_loop().add_reader(self._socket.fileno(), self._accept)
 
     def stop(self) -> None:
-        """Accept no more, and free the address."""
-        if self._retry is not None:
-            self._retry.cancel()
+        """Accept no more, and free the address; who is waiting to be accepted is served yet."""
+        if self._accepting:
+            # Closing the socket would reset them, though they could not know that we are leaving.
+            for _ in range(_BACKLOG):
+                if not self._accept():
+                    break
+        for timer in (self._retry, self._recovery):
+            if timer is not None:
+                timer.cancel()
         if self._accepting:
             self._accepting = False
             asyncio.get_running_loop().remove_reader(self._socket.fileno())
         self._socket.close()
 
-    def _accept(self) -> None:
-        """Accept one connection. Where more wait, the loop calls again, after it has served the others."""
+    def _accept(self) -> bool:
+        """Accept one connection, or say that none waits. The loop calls again where more wait, after serving others."""
         stats = self.settings.stats
         try:
             sock, peer = self._socket.accept()
         except (BlockingIOError, InterruptedError):
-            return  # another worker was faster
+            return False  # another worker was faster
         except OSError as error:
             if error.errno in _EXHAUSTED:
                 self._pause(error)
             else:
                 # The client has gone again, or the network said something about it (accept(2)).
                 stats.accept_errors_total += 1
-            return
-        if self._exhausted:
-            self._exhausted = False
-            logger.info("listener %s: accepting again", self.settings.name)
-        if len(self._connections) + len(self._opening) >= self.settings.limits.max_connections:
+            return False
+        if self._exhausted and self._recovery is None:
+            self._recovery = asyncio.get_running_loop().call_later(_RECOVERED, self._recovered)
+        if self.connections >= self.settings.limits.max_connections:
             stats.shed_total += 1
             sock.close()
-            return
+            return True
         stats.accepted_total += 1
         self._open(sock, peer)
+        return True
 
     def _pause(self, error: OSError) -> None:
         self.settings.stats.accept_errors_total += 1
         loop = asyncio.get_running_loop()
         loop.remove_reader(self._socket.fileno())
         self._accepting = False
+        if self._recovery is not None:
+            self._recovery.cancel()
+            self._recovery = None
         if not self._exhausted:
             self._exhausted = True
             logger.error(
@@ -132,6 +146,11 @@ class Listener:
                 (error.strerror or str(error)).lower(),
             )
         self._retry = loop.call_later(_RETRY, self.start)
+
+    def _recovered(self) -> None:
+        self._recovery = None
+        self._exhausted = False
+        logger.info("listener %s: accepting again", self.settings.name)
 
     def _open(self, sock: socket.socket, peer: object) -> None:
         loop = asyncio.get_running_loop()
@@ -163,10 +182,26 @@ class Listener:
         logger.debug("listener %s: refused what %s sent: %s", settings.name, remote, error)
         if settings.access_log is not None:
             now = self.runtime.wall_clock()
-            unknown = (None, None, None)  # method, target, host
+            method = target = host = None
             settings.access_log.record(
-                (now, 0.0, settings.name, None, "HTTP/1.1", *unknown)
-                + (error.status, error.flag, 0, 0, remote, None, None, 0)
+                (
+                    now,
+                    0.0,
+                    settings.name,
+                    None,
+                    "HTTP/1.1",
+                    method,
+                    target,
+                    host,
+                    error.status,
+                    error.flag,
+                    0,
+                    0,
+                    remote,
+                    None,
+                    None,
+                    0,
+                )
             )
 
     def detected(self, what: str) -> None:

@@ -164,7 +164,7 @@ class Service:
                 reasons = tuple(map(str, mistakes))
                 self._history.add("rejected", reasons)
                 for reason in reasons:
-                    logger.error("reload rejected, the running config stays: %s", reason)
+                    logger.error("reload rejected, the running config stays: %s", reason)  # noqa: TRY400
                 return
             await self._take(config)
             self._history.add("accepted")

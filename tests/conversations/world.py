@@ -120,7 +120,7 @@ class Side(Peer):
     def takes(self) -> bytes:
         """Return what was received and not named yet, to be judged by the test."""
         rest = self.rest
-        self.expected += rest
+        self.expected = self.received
         return rest
 
     @property
@@ -243,6 +243,7 @@ class World:
         self._compiler = Compiler(timers, self.loop.time)
         self._runtime = runtime
         self._socket = _ListeningSocket()
+        self.loop.is_readable = lambda descriptor: bool(self._socket.backlog)
         self._patches = [mock.patch.object(time, "time", lambda: float(_WALL))]
         # what this run is about
         self.cuts: dict[type, frozenset[int]] = {Client: frozenset(), App: frozenset()}
@@ -338,7 +339,7 @@ class World:
         host, _, port = address.rpartition(":")
         app = App(self, (host, int(port)) if port.isdigit() else (address, 0))
         self.apps.append(app)
-        self.loop.call_soon(lambda: self.loop.call_soon(self.on_accept, app))
+        self.on_accept(app)
         return await app.connect(factory)
 
     # --- time ---

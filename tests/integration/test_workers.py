@@ -45,6 +45,13 @@ def extra_listener(address: str = "127.0.0.1:0") -> dict[str, Any]:
     return {"name": "extra", "address": address, "routes": [{"cluster": "app"}]}
 
 
+def begin_slow_request(fleet: Fleet, client: Client, seconds: int) -> None:
+    """Return once it is in flight."""
+    fleet.get("/stats/prometheus")  # the first scrape loads libraries; the request might be over before it is answered
+    client.send(f"GET /slow?seconds={seconds} HTTP/1.1\r\nHost: app\r\n\r\n".encode())
+    until(lambda: fleet.metric("meshlet_requests_active") == 1)
+
+
 # --- sharing the work ---
 
 
@@ -265,19 +272,17 @@ def test_worker_that_dies_while_draining_is_replaced_by_one_that_drains(tmp_path
 def test_second_sigterm_ends_at_once(fleet: Fleet) -> None:
     workers = fleet.workers
     with fleet.client() as client:
-        client.send(b"GET /slow?seconds=5 HTTP/1.1\r\nHost: app\r\n\r\n")
-        until(lambda: fleet.metric("meshlet_requests_active") == 1)
+        begin_slow_request(fleet, client, 6)
         fleet.signal(signal.SIGTERM)
         until(lambda: "SIGTERM: draining" in fleet.stderr)
         fleet.signal(signal.SIGTERM)
-        assert fleet.wait(3) == 1
+        assert fleet.wait(4) == 1
         until(lambda: not any(map(alive, workers)), 3)
 
 
 def test_signals_to_the_whole_process_group_are_left_to_the_supervisor(fleet: Fleet) -> None:
     with fleet.client() as client:
-        client.send(b"GET /slow?seconds=1 HTTP/1.1\r\nHost: app\r\n\r\n")
-        until(lambda: fleet.metric("meshlet_requests_active") == 1)
+        begin_slow_request(fleet, client, 2)
         for pid in (*fleet.workers, fleet.pid):
             os.kill(pid, signal.SIGINT)
         assert client.response().status == 200

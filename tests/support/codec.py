@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from meshlet.http.head import RequestHead, ResponseHead
 
-# A head past a limit is refused on the way where it comes in pieces, else at its end, where another fault may come first.
+# A head past a limit is refused half-way where it comes in pieces, else at its end, where another fault may win.
 _LIMITS = {414, 431}
 
 

@@ -26,6 +26,9 @@ LOW_WATER = 16
 # What one read brings at most.
 _READ = 262144
 
+# No timer is called at exactly its time.
+_LATE = 1e-6  # seconds
+
 _ESTABLISHED = 1
 _CLOSE = 7
 
@@ -44,6 +47,7 @@ class FakeLoop(asyncio.AbstractEventLoop):
         self._numbers = itertools.count()
         self._events: deque[Callable[[], None]] = deque()
         self._readers: dict[int, Callable[[], object]] = {}
+        self.is_readable: Callable[[int], bool] = lambda _: False
         self.dial: Callable[[Callable[[], asyncio.BaseProtocol], str], Coroutine[Any, Any, Any]]
         #: what went wrong in a callback; a test must leave it empty
         self.failures: list[dict[str, Any]] = []
@@ -67,22 +71,30 @@ class FakeLoop(asyncio.AbstractEventLoop):
         """Let time pass, timer by timer."""
         end = self._now + seconds
         self.run()
-        while self._timers and self._timers[0][0] <= end:
+        for _ in range(1_000_000):
+            if not self._timers or self._timers[0][0] > end:
+                self._now = end
+                return
             when, _, timer = heapq.heappop(self._timers)
-            self._now = max(self._now, when)
+            self._now = max(self._now, when) + _LATE
             if not timer.cancelled():
                 timer._run()
                 self.run()
-        self._now = end
+        raise AssertionError("timers set each other without end")
 
     def report(self, event: Callable[[], None]) -> None:
         """Have the kernel report something."""
         self._events.append(event)
 
     def readable(self, descriptor: int) -> None:
-        """Have the kernel report that a descriptor can be read, if anybody asked for it."""
-        if descriptor in self._readers:
-            self.report(lambda: cast("None", self._readers.get(descriptor, lambda: None)()))
+        """Have the kernel report that a descriptor can be read, for as long as it can and anybody asks for it."""
+
+        def report() -> None:
+            if descriptor in self._readers and self.is_readable(descriptor):
+                self._readers[descriptor]()
+                self.report(report)
+
+        self.report(report)
 
     @property
     def timers(self) -> int:

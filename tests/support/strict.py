@@ -12,6 +12,7 @@ _HEX = b"0123456789abcdef"
 _FRAMING = ("content-length", "transfer-encoding")
 #: what must not be passed on to the next hop, apart from an upgrade's pair of fields
 _HOP_BY_HOP = {"keep-alive", "proxy-connection", "te", "http2-settings"}
+_NEVER_IN_TRAILERS = {b"content-length", b"transfer-encoding", b"host", b"connection", b"authorization", b"set-cookie"}
 
 
 class Ambiguous(Exception):
@@ -58,7 +59,7 @@ def _message(data: bytes, at: int, *, is_request: bool, has_body: bool = True) -
         raise Ambiguous(f"status line {line!r}")
     fields, at = _fields(data, at)
     message = Message(start, fields, b"", [])
-    old = start[2] == b"HTTP/1.0"
+    old = is_request and start[2] == b"HTTP/1.0"
     if is_request and len(message.values(b"host")) != (0 if old else 1):
         raise Ambiguous(f"Host: {message.values(b'host')}")
     lengths, codings = message.values(b"content-length"), message.values(b"transfer-encoding")
@@ -107,7 +108,7 @@ def _line(data: bytes, at: int) -> tuple[bytes, int]:
 
 
 def _fields(data: bytes, at: int) -> tuple[list[tuple[bytes, bytes]], int]:
-    fields = []
+    fields: list[tuple[bytes, bytes]] = []
     while True:
         line, at = _line(data, at)
         if not line:
@@ -133,6 +134,8 @@ def _chunks(data: bytes, at: int) -> tuple[bytes, list[tuple[bytes, bytes]], int
         size = int(line, 16)
         if size == 0:
             trailers, at = _fields(data, at)
+            if any(name.lower() in _NEVER_IN_TRAILERS for name, _ in trailers):
+                raise Ambiguous(f"trailers {trailers}")
             return body, trailers, at
         if data[at + size : at + size + 2] != b"\r\n":
             raise Ambiguous("a chunk's end")

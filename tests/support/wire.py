@@ -68,6 +68,8 @@ def messages(stream: bytes, *, bodyless: tuple[int, ...] = ()) -> list[Message]:
         lengths, codings = fields(top, b"content-length"), fields(top, b"transfer-encoding")
         assert len(lengths) + len(codings) <= 1, f"ambiguous: {top!r}"
         status = int(top.split(b" ")[1]) if top.startswith(b"HTTP/") else 0
+        if status == 101:  # what follows is of another protocol
+            return [*found, Message(top, stream, b"", complete=True)]
         if 0 < status < 200 or status in (204, 304) or len(found) in bodyless:
             found.append(Message(top, b"", b"", complete=True))
         elif codings:
@@ -106,7 +108,10 @@ def _chunks(stream: bytes) -> tuple[bytes, bytes, bool, bytes]:
 
 
 def canonical(stream: bytes) -> bytes:
-    """Return the stream with every chunked body as one chunk: where a body was cut on its way is nobody's business."""
+    """Return the stream without the borders of chunks: where a body was cut on its way is nobody's business.
+
+    What a longer stream becomes begins with what the shorter one became.
+    """
     out: list[bytes] = []
     while stream:
         end = stream.find(_HEAD_END)
@@ -118,9 +123,9 @@ def canonical(stream: bytes) -> bytes:
         lengths = fields(top, b"content-length")
         if fields(top, b"transfer-encoding") == [b"chunked"]:
             body, trailers, complete, stream = _chunks(stream)
-            out.append(chunk(body) if body else b"")
+            out.append(body)
             if complete:
-                out.append(b"0\r\n" + (trailers or _CRLF))
+                out.append(b"<end of chunks>" + trailers)
         elif lengths:
             out.append(stream[: int(lengths[0])])
             stream = stream[int(lengths[0]) :]

@@ -40,6 +40,6 @@ def test_every_error_with_a_flag_is_listed_here() -> None:
 
 
 @pytest.mark.parametrize("cls", [errors.BadRequest, errors.NoRoute, errors.StreamIdle])
-def test_a_status_of_its_own(cls: type[errors.BadRequest] | type[errors.NoRoute] | type[errors.StreamIdle]) -> None:
+def test_a_status_of_its_own(cls: type[errors.BadRequest | errors.NoRoute | errors.StreamIdle]) -> None:
     assert cls("large", 413).status == 413
     assert cls("plain").status == cls.status

@@ -11,6 +11,7 @@ from meshlet.http.chunked import (
     ChunkedDecoder,
     ChunkedError,
     encode_chunk,
+    encode_chunks,
     encode_last_chunk,
 )
 from meshlet.http.head import HeadLimits
@@ -32,9 +33,22 @@ def test_what_is_encoded_is_decoded(payloads: list[bytes], trailers: tuple[bytes
 
 def test_sizes() -> None:
     assert encode_chunk(b"x" * 26) == b"1a\r\n" + b"x" * 26 + b"\r\n"
-    for size in (b"1a", b"1A", b"0000000000001aA"[:14] + b""):
+    for size in (b"1a", b"1A", b"000000000001a"):
         payload, _ = decoded(b"%b\r\n%b" % (size, b"x" * 26))
         assert payload == b"x" * 26
+
+
+def test_what_is_there_of_a_body() -> None:
+    assert encode_chunks(b"", complete=False) == b""
+    assert encode_chunks(b"x", complete=False) == b"1\r\nx\r\n"
+    assert encode_chunks(b"x", complete=True) == b"1\r\nx\r\n0\r\n\r\n"
+    assert encode_chunks(b"", complete=True) == b"0\r\n\r\n"
+
+
+def test_bytes_after_the_end_are_no_payload() -> None:
+    payload, decoder = decoded(b"0\r\n\r\n", b"1\r\nx\r\n")
+    assert payload == b""
+    assert decoder.rest == b"1\r\nx\r\n"
 
 
 def test_the_largest_size() -> None:

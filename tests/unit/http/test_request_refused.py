@@ -201,8 +201,8 @@ LENGTHS = [
     b'"5"',
     b"five",
     b"\xb2",
-    "५".encode(),
-    "５".encode(),
+    "\u096b".encode(),
+    "\uff15".encode(),
     b"18446744073709551616",
     b"99999999999999999999",
     b"0" * 18 + b"5",
@@ -236,8 +236,8 @@ CODINGS = [
     b"chunked\\",
     b"=?iso-8859-1?B?Y2h1bmtlZA==?=",
     b"chun%6bed",
-    "chunĸed".encode(),
-    "ｃhunked".encode(),
+    "chun\u0138ed".encode(),
+    "\uff43hunked".encode(),
 ]
 
 BOTH = {
@@ -274,7 +274,7 @@ CHUNKS = {
     "0x": b"0x5\r\nhello\r\n0\r\n\r\n",
     "an underscore": b"0_5\r\nhello\r\n0\r\n\r\n",
     "no hexadecimal digit": b"g\r\nhello\r\n0\r\n\r\n",
-    "another digit": "５\r\nhello\r\n0\r\n\r\n".encode(),
+    "another digit": "\uff15\r\nhello\r\n0\r\n\r\n".encode(),
     "a space before": b" 5\r\nhello\r\n0\r\n\r\n",
     "a space after": b"5 \r\nhello\r\n0\r\n\r\n",
     "a tab after": b"5\t\r\nhello\r\n0\r\n\r\n",
@@ -329,6 +329,7 @@ TRAILERS = {
     "NUL": b"A: \x00\r\n",
     "DEL": b"A: \x7f\r\n",
     "a lookalike": b"Content_Length: 5\r\n",
+    "a lookalike of what meshlet writes": b"X_Forwarded_For: 1.2.3.4\r\n",
     "the next request": b"GET /smuggled HTTP/1.1\r\nHost: app\r\n",
     "a request in a trailer's place": b"GET /smuggled HTTP/1.1\r\n",
 }
