@@ -202,12 +202,13 @@ class _Reader:
 class RequestReader(_Reader):
     """Reads a client's requests. `feed` raises BadRequest; the connection must not be read on after that."""
 
-    __slots__ = ("_pumping",)
+    __slots__ = ("pumping",)
 
     def __init__(self, sink: RequestSink, limits: HeadLimits) -> None:
         super().__init__(limits)
         self._sink = sink
-        self._pumping = False
+        #: `feed` is at work and may have further requests in hand
+        self.pumping = False
 
     @property
     def waiting(self) -> int:
@@ -216,7 +217,7 @@ class RequestReader(_Reader):
 
     def feed(self, data: bytes) -> None:
         """Take bytes off the wire."""
-        self._pumping = True
+        self.pumping = True
         try:
             while data:
                 state = self.state
@@ -228,7 +229,7 @@ class RequestReader(_Reader):
                     self._keep(data)
                     return
         finally:
-            self._pumping = False
+            self.pumping = False
 
     def _keep(self, data: bytes) -> None:
         """Keep what follows the message for `next` or `tunnel`."""
@@ -243,7 +244,7 @@ class RequestReader(_Reader):
         """Go on to the next request; the one before has been answered."""
         self.state = _HEAD
         # Answered from within `feed`: its loop goes on, so that a long pipeline is no deep recursion.
-        if self._partial is not None and not self._pumping:
+        if self._partial is not None and not self.pumping:
             data = bytes(self._partial)
             self._partial = None
             self.feed(data)

@@ -89,7 +89,7 @@ class DetectingConnection(TcpConnection):
             self._become_http()
         elif verdict is not Verdict.UNKNOWN:
             self._decide(verdict)
-        elif self.wake == NEVER:  # silent for a while, then a word too short to tell
+        else:  # perhaps silent for a while, then a word too short to tell
             self._begin()
 
     def eof_received(self) -> bool:
@@ -113,8 +113,11 @@ class DetectingConnection(TcpConnection):
             self._become_http()
         elif self._listener.draining:
             self._give_up("")
-        elif not self._decided:
+        elif self._dialling is None:
             self._dial()
+            return now + self._settings.limits.tcp_idle_timeout
+        else:
+            self._give_up("SI")  # nor has the app said anything
         return NEVER
 
     def _decide(self, verdict: Verdict) -> None:

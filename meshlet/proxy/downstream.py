@@ -139,8 +139,10 @@ class DownstreamConnection(asyncio.Protocol):
             self._await_head_end()
 
     def eof_received(self) -> bool:
-        if self._phase is _LINGERING or self._exchange is None:
-            return False
+        if self._exchange is None:
+            # Its answers may still be on their way, with requests behind them that wait.
+            self._half_closed = self._phase is _FLUSHING
+            return self._half_closed
         if self._exchange.request is not _COMPLETE:
             # A body cut short must not look whole to the app.
             self._exchange.fail(BadRequest("the client closed its side before the end of the request body"))
@@ -353,7 +355,7 @@ class DownstreamConnection(asyncio.Protocol):
             self._await(_DRAIN_IDLE, self._listener.runtime.clock())
 
     def _next_request(self, now: float) -> None:
-        if self._close_after or (self._half_closed and not self._reader.waiting):
+        if self._close_after:
             self._close()
             return
         if self._blocked:
@@ -379,7 +381,8 @@ class DownstreamConnection(asyncio.Protocol):
             self.pause_reading()
         if self._phase is _IDLE:
             if self._half_closed:
-                self._close()
+                if not self._reader.pumping:
+                    self._close()
             elif self._reader.head_began:
                 self._await_head_end()
 
@@ -467,6 +470,7 @@ class DownstreamConnection(asyncio.Protocol):
                 self._transport.write(_PROBE)
                 return now + _PROBE_ANSWER
         elif is_reset(self._transport):
+            self._close_after = True  # no request that waits behind this one is begun
             exchange.fail(DownstreamGone("the client closed the connection"))
             self._transport.abort()
             return NEVER

@@ -128,6 +128,11 @@ class UpstreamConnection(asyncio.Protocol):
         return self._transport, self._reader.tunnel()
 
     @property
+    def closed(self) -> bool:
+        """Whether it can carry no exchange any more."""
+        return self._closed
+
+    @property
     def stale(self) -> bool:
         """Whether the app has closed (or written to) the idle connection, though the loop has not seen it yet."""
         poll = select.poll()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from meshlet.errors import ConnectFailure, Overflow, UpstreamError
+from meshlet.errors import ConnectFailure, Overflow, UpstreamError, UpstreamReset
 from meshlet.http.head import HeadLimits
 from meshlet.timers import NEVER, Timers
 from meshlet.upstream.connect import connect
@@ -148,6 +148,7 @@ class Pool:
 
     def release(self, connection: UpstreamConnection, now: float) -> None:
         """Take a connection back whose exchange ended cleanly."""
+        connection.idle_since = now
         if self._pending:
             waiter = next(iter(self._pending))
             del self._pending[waiter]
@@ -156,7 +157,6 @@ class Pool:
         if self._closed:
             connection.abort()
             return
-        connection.idle_since = now
         self._idle.append(connection)
         expiry = now + self._idle_timeout
         if expiry < self.wake:
@@ -210,11 +210,7 @@ class Pool:
         except ConnectFailure as error:
             self._connecting.discard(task)
             self.connect_failures_total += 1
-            if self._pending:
-                waiter = next(iter(self._pending))
-                del self._pending[waiter]
-                waiter.on_no_stream(error)
-            self._open_more()
+            self._fail_first(error)
             return
         except asyncio.CancelledError:
             self._connecting.discard(task)
@@ -222,9 +218,28 @@ class Pool:
         self._connecting.discard(task)
         self.open += 1
         self.opened_total += 1
+        if connection.closed:  # before it was used, so `lost` has been told already
+            self._fail_first(UpstreamReset(f"{self.address} broke the connection off as soon as it was made"))
+            return
+        # One that nobody waits for any more lies idle, and may be found closed like any that was used before.
+        connection.reused = not self._pending
         self.release(connection, self._clock())
 
+    def _fail_first(self, error: UpstreamError) -> None:
+        if self._pending:
+            waiter = next(iter(self._pending))
+            del self._pending[waiter]
+            waiter.on_no_stream(error)
+        self._open_more()
+
     # --- timers ---
+
+    def _waited_in_vain(self) -> UpstreamError:
+        timeout = self._settings.pending_timeout
+        if self._connecting:  # for the one that has waited longest
+            return ConnectFailure(f"no connection to {self.address} within {timeout:g} s")
+        self.overflows_total += 1
+        return Overflow(f"no free connection within {timeout:g} s")
 
     def on_timer(self, now: float) -> float:
         """Close what was idle too long, fail who waited too long; return when to look again."""
@@ -238,8 +253,7 @@ class Pool:
             if deadline > now:
                 break
             del self._pending[waiter]
-            self.overflows_total += 1
-            waiter.on_no_stream(Overflow(f"no free connection within {self._settings.pending_timeout:g} s"))
+            waiter.on_no_stream(self._waited_in_vain())
         soonest = self._learned_until
         if self._idle:
             soonest = min(soonest, self._idle[0].idle_since + self._idle_timeout)

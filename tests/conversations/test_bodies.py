@@ -181,7 +181,7 @@ def test_head(world: World) -> None:
     app = world.app()
     app.got(head("HEAD / HTTP/1.1", "Host: a", *FORWARDED))
     app.sends(head("HTTP/1.1 200 OK", "Content-Length: 2"))
-    client.received = client.expected = b""
+    client.forgets()
     app.got(head("HEAD / HTTP/1.1", "Host: a", *FORWARDED))
     app.sends(head("HTTP/1.1 200 OK", "Transfer-Encoding: chunked"))
     client.got(head("HTTP/1.1 200 OK", *ANSWERED))

@@ -74,7 +74,15 @@ def test_tls_client_hello_is_passed_through(world: World) -> None:
 
 @pytest.mark.parametrize(
     "word",
-    [b"*1\r\n$4\r\nPING\r\n", b"\0\0\0\x08\x04\xd2\x16\x2f", b"SSH-2.0-OpenSSH\r\n", b"\x16\x02", b"{}\n", b"\x80\x01", b"\xff"],
+    [
+        b"*1\r\n$4\r\nPING\r\n",
+        b"\0\0\0\x08\x04\xd2\x16\x2f",
+        b"SSH-2.0-OpenSSH\r\n",
+        b"\x16\x02",
+        b"{}\n",
+        b"\x80\x01",
+        b"\xff",
+    ],
 )
 def test_anything_else_is_tcp(word: bytes) -> None:
     for cut in range(len(word)):

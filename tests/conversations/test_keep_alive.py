@@ -188,7 +188,7 @@ def test_reading_stops_when_a_client_pipelines_too_much(world: World) -> None:
     app = world.app()
     for _ in range(600):
         app.got(got_get("/" + "x" * 1000))
-        app.received = app.expected = b""
+        app.forgets()
         app.sends(OK)
     assert not client.is_paused()
     client.got(GOT_OK * 600)

@@ -269,7 +269,9 @@ def test_a_body_that_is_too_large_for_one_who_waits_for_100(world: World) -> Non
 @conversation(limits={"max_body": "5B"})
 def test_a_body_that_just_fits(world: World) -> None:
     client = world.client()
-    client.sends(head("POST / HTTP/1.1", "Host: a", "Content-Length: 5"), b"abcde", POST_CHUNKED, chunked(b"ab", b"cde"))
+    client.sends(
+        head("POST / HTTP/1.1", "Host: a", "Content-Length: 5"), b"abcde", POST_CHUNKED, chunked(b"ab", b"cde")
+    )
     app = world.app()
     app.got(head("POST / HTTP/1.1", "Host: a", "Content-Length: 5", *FORWARDED), b"abcde")
     app.sends(OK)

@@ -511,11 +511,10 @@ def test_a_closed_pool_lets_exchanges_end(world: World) -> None:
     apps[1].got(GOT_GET)
     world.cluster.close()
     world.rest()
-    assert apps[0].closed
-    assert not apps[1].closed
+    assert [app.state for app in apps] == ["closed", "open"]
     apps[1].sends(OK)
     client.got(GOT_OK)
-    assert apps[1].closed
+    assert [app.state for app in apps] == ["closed", "closed"]
     assert world.pooled() == "open=0 idle=0 connecting=0 pending=0"
 
 

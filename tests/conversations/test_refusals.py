@@ -126,7 +126,7 @@ def test_refused_behind_a_good_one() -> None:
             app = world.app()
             app.got(GOT_GET)
             app.sends(OK)
-            client.expected += GOT_OK
+            client.begins(GOT_OK)
             client.got_reply(400, "DPE")
             app.got()
             world.no_more_apps()
@@ -181,7 +181,7 @@ def test_malformed_chunks(data: bytes) -> None:
             client.sends(data, GET)
             client.got_reply(400, "DPE")
             assert b"\r\n0\r\n" not in app.received
-            app.expected = app.received
+            app.takes()
             assert app.state == "closed"
             assert world.pooled() == "open=0 idle=0 connecting=0 pending=0"
             assert world.statuses == [400]

@@ -7,9 +7,7 @@ import json
 from tests.conversations.world import DATE, GET, ID, World, conversation
 from tests.support.wire import head, messages
 
-_TEXT = (
-    "UF: connect to 10.0.1.1:8080: connection refused; cluster app, endpoint 10.0.1.1:8080, 1 attempt"
-)
+_TEXT = "UF: connect to 10.0.1.1:8080: connection refused; cluster app, endpoint 10.0.1.1:8080, 1 attempt"
 
 
 @conversation()
@@ -55,7 +53,13 @@ def test_grpc_trailers_only(world: World) -> None:
     world.refuse()
     client = world.client()
     client.sends(
-        head("POST /a.B/C HTTP/1.1", "Host: a", "Content-Type: application/grpc+proto", "TE: trailers", "Content-Length: 0")
+        head(
+            "POST /a.B/C HTTP/1.1",
+            "Host: a",
+            "Content-Type: application/grpc+proto",
+            "TE: trailers",
+            "Content-Length: 0",
+        )
     )
     reply = messages(client.takes())[0]
     assert reply.complete

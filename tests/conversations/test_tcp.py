@@ -65,7 +65,11 @@ def test_what_was_said_while_connecting_is_not_lost(world: World) -> None:
 
 @conversation(listener=TCP)
 def test_an_app_that_answers_and_closes_before_the_client_says_anything(world: World) -> None:
-    world.on_accept = lambda app: (app.put(b"busy"), app.close())[0]
+    def say_busy_and_close(app: App) -> None:
+        app.put(b"busy")
+        app.close()
+
+    world.on_accept = say_busy_and_close
     client = world.client()
     client.got(b"busy")
     assert client.state == "half-closed"

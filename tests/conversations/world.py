@@ -63,6 +63,7 @@ class Side(Peer):
         self.world = world
         self.said = b""
         self.expected = b""
+        self._named = 0  # so much of what was received has been looked at
 
     # --- what it does ---
 
@@ -105,23 +106,28 @@ class Side(Peer):
     # --- what it has seen ---
 
     def got(self, *parts: bytes) -> None:
-        """Assert that since the last time it has received exactly this."""
+        """Assert that since the last time it has received exactly this; the borders of chunks do not matter."""
         self.expected += b"".join(parts)
         assert canonical(self.received) == canonical(self.expected), self.name
+        self._named = len(self.received)
 
-    @property
-    def rest(self) -> bytes:
-        """What was received and not named yet."""
-        done = canonical(self.expected)
-        everything = canonical(self.received)
-        assert everything[: len(done)] == done
-        return everything[len(done) :]
+    def begins(self, data: bytes) -> None:
+        """Assert that what it has received since the last time begins so."""
+        assert self.received.startswith(data, self._named), self.received[self._named :]
+        self.expected += data
+        self._named += len(data)
 
     def takes(self) -> bytes:
-        """Return what was received and not named yet, to be judged by the test."""
-        rest = self.rest
+        """Return what it has received since the last time, to be judged by the test."""
+        rest = self.received[self._named :]
         self.expected = self.received
+        self._named = len(self.received)
         return rest
+
+    def forgets(self) -> None:
+        """Begin anew: what was received is judged already."""
+        self.received = self.expected = b""
+        self._named = 0
 
     @property
     def state(self) -> str:
@@ -244,7 +250,7 @@ class World:
         self._runtime = runtime
         self._socket = _ListeningSocket()
         self.loop.is_readable = lambda descriptor: bool(self._socket.backlog)
-        self._patches = [mock.patch.object(time, "time", lambda: float(_WALL))]
+        self._patches = [mock.patch.object(time, "time", return_value=float(_WALL))]
         # what this run is about
         self.cuts: dict[type, frozenset[int]] = {Client: frozenset(), App: frozenset()}
         self.stop_at = 0
@@ -264,7 +270,7 @@ class World:
     def __enter__(self) -> Self:
         for patch in self._patches:
             patch.start()
-        asyncio.events._set_running_loop(self.loop)
+        asyncio.events._set_running_loop(cast("Any", self.loop))
         snapshot = self._compiler.compile(self._config, None, cast("AccessLog", self.log))
         self.clusters = snapshot.clusters
         for cluster in self.clusters.values():
@@ -278,7 +284,8 @@ class World:
         try:
             if kind is None:
                 for side in (*self.clients, *self.apps):
-                    assert side.rest == b"", f"{side.name} has received what nobody named"
+                    rest = side.received[side._named :]
+                    assert rest == b"", f"{side.name} has received what nobody named"
                 self.check()
         finally:
             for side in (*self.clients, *self.apps):

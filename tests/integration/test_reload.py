@@ -68,11 +68,15 @@ class Reloaded:
     def change(self, config: Config | str, result: str = "accepted") -> None:
         """Bring in a new config and wait until that has become of it."""
         before = self.reloads(result)
+        self.begin(config)
+        until(lambda: self.reloads(result) > before)
+        assert self.reloads(result) == before + 1
+
+    def begin(self, config: Config | str) -> None:
+        """Bring in a new config, and go on."""
         self.map.write(config | self._common if isinstance(config, dict) else config)
         if self._by == "hup":
             self.process.signal(signal.SIGHUP)
-        until(lambda: self.reloads(result) > before)
-        assert self.reloads(result) == before + 1
 
     def last(self) -> Any:
         return self.process.get("/config_dump").json()["last_reload"]
@@ -194,11 +198,13 @@ def test_a_request_that_is_on_its_way_when_its_listener_goes(
     config = config_of(app.address)
     config["listeners"].append(config["listeners"][0] | {"name": "more", "protocol": protocol})
     reloaded.change(config)
-    with Client(reloaded.process.listening()["more"]) as client:
+    more = reloaded.process.listening()["more"]
+    with Client(more) as client:
         for _ in range(requests):
             assert client.get().status == 200
         until(lambda: reloaded.process.metric("meshlet_listener_connections", listener="more") == 1)
-        reloaded.change(config_of(app.address))
+        reloaded.begin(config_of(app.address))
+        until(lambda: not accepts(more))
         response = client.get()
         assert (response.status, response.closes) == (200, True)
 
