@@ -64,7 +64,8 @@ class Listener:
         self._exhausted = False
         self._recovery: asyncio.TimerHandle | None = None
         self._connections: set[Connection] = set()
-        self._opening: set[asyncio.Task[object]] = set()
+        #: accepted, but its transport is still being made; a task that nobody holds could be collected
+        self._opening: dict[object, asyncio.Task[object]] = {}
 
     def __repr__(self) -> str:
         return f"<Listener {self.settings.name} {self.address} connections={len(self._connections)}>"
@@ -154,13 +155,13 @@ class Listener:
 
     def _open(self, sock: socket.socket, peer: object) -> None:
         loop = asyncio.get_running_loop()
-        factory = partial(self._protocols[self.settings.protocol], self, peer)
-        task: asyncio.Task[object] = loop.create_task(loop.connect_accepted_socket(factory, sock))
-        self._opening.add(task)
-        task.add_done_callback(self._opened)
+        protocol = self._protocols[self.settings.protocol](self, peer)
+        task: asyncio.Task[object] = loop.create_task(loop.connect_accepted_socket(lambda: protocol, sock))
+        self._opening[protocol] = task
+        task.add_done_callback(partial(self._set_up, protocol))
 
-    def _opened(self, task: asyncio.Task[object]) -> None:
-        self._opening.discard(task)
+    def _set_up(self, protocol: object, task: asyncio.Task[object]) -> None:
+        self._opening.pop(protocol, None)
         if not task.cancelled() and task.exception() is not None:
             # The client may be gone before its connection was set up.
             self.settings.stats.accept_errors_total += 1
@@ -170,6 +171,7 @@ class Listener:
     def opened(self, connection: Connection) -> None:
         """Remember a connection."""
         self._connections.add(connection)
+        self._opening.pop(connection, None)
 
     def closed(self, connection: Connection) -> None:
         """Forget a connection."""
