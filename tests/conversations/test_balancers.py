@@ -28,8 +28,8 @@ def test_round_robin_gives_each_its_turn() -> None:
 
 
 def test_round_robin_begins_anywhere() -> None:
-    endpoints = tuple(World(cluster={"endpoints": ENDPOINTS}).__enter__().cluster.endpoints)
-    assert len({RoundRobin().pick(endpoints) for _ in range(100)}) == 3
+    with World(cluster={"endpoints": ENDPOINTS}) as world:
+        assert len({RoundRobin().pick(world.cluster.endpoints) for _ in range(100)}) == 3
 
 
 def test_round_robin_goes_on_when_endpoints_come_and_go() -> None:

@@ -150,7 +150,7 @@ def test_it_listens_for_everybody_where_it_is_told_to(tmp_path: Path) -> None:
     ("arguments", "status", "message"),
     [
         (("--listen", "unix:/tmp/socket"), 2, "expected HOST:PORT"),
-        (("--listen", "127.0.0.1:0", "--admin", "0.0.0.0:0"), 1, "the sidecar has ended with status 2"),
+        (("--listen", "127.0.0.1:0", "--admin", "0.0.0.0:0"), 2, "expected a loopback address"),
     ],
 )
 def test_it_says_why_it_cannot_start(tmp_path: Path, arguments: tuple[str, ...], status: int, message: str) -> None:

@@ -97,11 +97,6 @@ class FakeLoop:
 
         self.report(report)
 
-    @property
-    def timers(self) -> int:
-        """How many are set."""
-        return sum(not timer.cancelled() for _, _, timer in self._timers)
-
     # --- what asyncio and our code ask of an event loop ---
 
     def time(self) -> float:
