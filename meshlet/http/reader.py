@@ -206,9 +206,13 @@ class RequestReader(_Reader):
 
     def __init__(self, sink: RequestSink, limits: HeadLimits) -> None:
         super().__init__(limits)
-        self._sink = sink
+        self._sink: RequestSink | None = sink
         #: `feed` is at work and may have further requests in hand
         self.pumping = False
+
+    def let_go(self) -> None:
+        """Forget the sink, for good: the two refer to each other, and only the garbage collector would free them."""
+        self._sink = None
 
     @property
     def waiting(self) -> int:
@@ -251,6 +255,7 @@ class RequestReader(_Reader):
 
     def _read(self, data: bytes) -> bytes:
         try:
+            assert self._sink is not None
             return self._read_body(data, self._sink)
         except ChunkedError as error:
             raise BadRequest(str(error)) from error
@@ -274,16 +279,18 @@ class RequestReader(_Reader):
                 self._hold_head(data)
                 return b""
         head = parse_request(data[:end], self._limits)
+        sink = self._sink
+        assert sink is not None
         if head.length == 0:
             self.state = _DONE
-            self._sink.on_request(head, b"", True)
+            sink.on_request(head, b"", True)
             return data[end + 4 :]
         try:
             body, complete, rest = self._begin_body(head.length, data[end + 4 :])
         except ChunkedError as error:
             raise BadRequest(str(error)) from error
-        self._sink.on_request(head, body, complete)
-        return rest if complete else self._end_with_trailers(self._sink)
+        sink.on_request(head, body, complete)
+        return rest if complete else self._end_with_trailers(sink)
 
     def _check_partial(self, partial: bytearray, start: int) -> None:
         limits = self._limits
@@ -318,6 +325,10 @@ class ResponseReader(_Reader):
         self._sink = sink
         self.began = False
         self.state = _HEAD
+
+    def let_go(self) -> None:
+        """Forget the sink: an idle connection must not keep alive what it last worked for."""
+        self._sink = None
 
     def feed(self, data: bytes) -> None:
         """Take bytes off the wire."""

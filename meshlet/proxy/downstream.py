@@ -428,6 +428,7 @@ class DownstreamConnection(asyncio.Protocol):
 
     def _forget(self) -> None:
         self._phase = _CLOSED
+        self._reader.let_go()
         self._listener.runtime.timers.cancel(self)
         self._listener.closed(self)
 

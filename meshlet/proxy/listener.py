@@ -11,7 +11,6 @@ import errno
 import logging
 import socket
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from meshlet.proxy.detect import DetectingConnection
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("meshlet.listener")
 
+# Connections accepted before other events get their turn.
+_BATCH = 32
 # The most that can wait to be accepted; the kernel's own bound is lower in most places.
 _BACKLOG = 4096
 # Out of descriptors or memory: the next try; until then clients wait in the backlog instead of being turned away.
@@ -65,7 +66,7 @@ class Listener:
         self._recovery: asyncio.TimerHandle | None = None
         self._connections: set[Connection] = set()
         #: accepted, but its transport is still being made; a task that nobody holds could be collected
-        self._opening: dict[object, asyncio.Task[object]] = {}
+        self._opening: dict[object, asyncio.Task[None]] = {}
 
     def __repr__(self) -> str:
         return f"<Listener {self.settings.name} {self.address} connections={len(self._connections)}>"
@@ -89,15 +90,13 @@ class Listener:
         """Begin to accept."""
         self._socket.setblocking(False)
         self._accepting = True
-        asyncio.get_running_loop().add_reader(self._socket.fileno(), self._accept)
+        asyncio.get_running_loop().add_reader(self._socket.fileno(), self._accept_waiting, _BATCH)
 
     def stop(self) -> None:
         """Accept no more, and free the address; who is waiting to be accepted is served yet."""
         if self._accepting:
             # Closing the socket would reset them, though they could not know that we are leaving.
-            for _ in range(_BACKLOG):
-                if not self._accept():
-                    break
+            self._accept_waiting(_BACKLOG)
         for timer in (self._retry, self._recovery):
             if timer is not None:
                 timer.cancel()
@@ -106,8 +105,13 @@ class Listener:
             asyncio.get_running_loop().remove_reader(self._socket.fileno())
         self._socket.close()
 
+    def _accept_waiting(self, most: int) -> None:
+        for _ in range(most):
+            if not self._accept():
+                return
+
     def _accept(self) -> bool:
-        """Accept one connection, or say that none waits. The loop calls again where more wait, after serving others."""
+        """Accept one connection, or say that none waits or can be taken."""
         stats = self.settings.stats
         try:
             sock, peer = self._socket.accept()
@@ -116,10 +120,10 @@ class Listener:
         except OSError as error:
             if error.errno in _EXHAUSTED:
                 self._pause(error)
-            else:
-                # The client has gone again, or the network said something about it (accept(2)).
-                stats.accept_errors_total += 1
-            return False
+                return False
+            # The client has gone again, or the network said something about it (accept(2)).
+            stats.accept_errors_total += 1
+            return True
         if self._exhausted and self._recovery is None:
             self._recovery = asyncio.get_running_loop().call_later(_RECOVERED, self._recovered)
         if self.connections >= self.settings.limits.max_connections:
@@ -154,17 +158,18 @@ class Listener:
         logger.info("listener %s: accepting again", self.settings.name)
 
     def _open(self, sock: socket.socket, peer: object) -> None:
-        loop = asyncio.get_running_loop()
         protocol = self._protocols[self.settings.protocol](self, peer)
-        task: asyncio.Task[object] = loop.create_task(loop.connect_accepted_socket(lambda: protocol, sock))
-        self._opening[protocol] = task
-        task.add_done_callback(partial(self._set_up, protocol))
+        self._opening[protocol] = asyncio.get_running_loop().create_task(self._set_up(sock, protocol))
 
-    def _set_up(self, protocol: object, task: asyncio.Task[object]) -> None:
-        self._opening.pop(protocol, None)
-        if not task.cancelled() and task.exception() is not None:
-            # The client may be gone before its connection was set up.
+    async def _set_up(self, sock: socket.socket, protocol: asyncio.BaseProtocol) -> None:
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(lambda: protocol, sock)
+        except OSError:
+            # The client was gone before its connection was set up.
             self.settings.stats.accept_errors_total += 1
+            sock.close()
+        finally:
+            self._opening.pop(protocol, None)
 
     # --- what connections tell ---
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from meshlet.telemetry.metrics import Histogram
@@ -102,13 +101,23 @@ class ListenerSettings:
     stats: ListenerStats
     unrouted: RequestStats
     access_log: AccessLog | None
+    #: the hosts that were asked for lately: a bounded cache of `trusts`
+    known_peers: dict[str, bool] = field(default_factory=dict, compare=False)
 
     def trusts(self, host: str) -> bool:
         """Say whether the peer's x-request-id and x-forwarded-proto are believed."""
-        return _contains(self.trusted, host)
+        known = self.known_peers
+        trusted = known.get(host)
+        if trusted is None:
+            if len(known) >= _MOST_KNOWN_PEERS:
+                known.clear()
+            trusted = known[host] = _contains(self.trusted, host)
+        return trusted
 
 
-@lru_cache(maxsize=1024)
+_MOST_KNOWN_PEERS = 1024
+
+
 def _contains(networks: tuple[Network, ...], host: str) -> bool:
     try:
         address = ipaddress.ip_address(host)

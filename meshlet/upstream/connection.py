@@ -100,6 +100,7 @@ class UpstreamConnection(asyncio.Protocol):
     def release(self, now: float) -> None:
         """Give the stream back after both messages ended cleanly."""
         self._user = None
+        self._reader.let_go()
         self.reused = True
         if self._closed:
             return
