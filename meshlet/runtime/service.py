@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -17,6 +16,7 @@ from meshlet.admin.server import AdminServer
 from meshlet.config.dump import dump
 from meshlet.config.load import ConfigError, load
 from meshlet.runtime.compile import digest
+from meshlet.runtime.memory import settle
 from meshlet.runtime.reload import History, Watch
 from meshlet.runtime.sockets import bind, name_of
 from meshlet.telemetry.log import set_level
@@ -94,11 +94,7 @@ class Service:
         loop.add_signal_handler(signal.SIGUSR1, self._spawn_reopen)
         if self._path is not None and config.reload.watch:
             self._spawn(self._watch(self._path))
-        # What was made so far stays for good: the collector need not look at it again and again. And requests leave no
-        # cycles behind, so that looking after every 700 new objects, as is the default, finds nothing.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(20_000, 50, 100)
+        settle()
         logger.info("%s", await self._start_line())
 
     async def _start_line(self) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import gc
 import logging
 import os
 import signal
@@ -21,6 +20,7 @@ from msgspec import Raw
 
 from meshlet.config.schema import Config
 from meshlet.runtime.channel import Channel
+from meshlet.runtime.memory import settle
 from meshlet.runtime.messages import NONE, Answer, Request, decode, encode
 from meshlet.runtime.plane import DataPlane
 from meshlet.runtime.sockets import BindError
@@ -98,9 +98,7 @@ class Worker:
                 sock.close()
         if not self._settled:
             self._settled = True
-            # What was made so far stays for good: the collector need not look at it again and again.
-            gc.collect()
-            gc.freeze()
+            settle()
 
     def _socket(self, address: Address) -> socket.socket:
         try:
