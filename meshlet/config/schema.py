@@ -107,7 +107,8 @@ class Limits(_Strict):
         3600.0
     )
     detect_timeout: Annotated[
-        Timeout, Meta(description="protocol auto: a client silent for so long gets a TCP relay")
+        Timeout,
+        Meta(description="protocol auto: a client silent for so long has the app dialled; who speaks first decides"),
     ] = Duration(0.1)
 
 

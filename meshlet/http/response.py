@@ -120,7 +120,8 @@ def _on_keep_alive(head: ResponseHead, line: bytes, value: bytes) -> None:
 
 
 def _on_upgrade(head: ResponseHead, line: bytes, value: bytes) -> None:
-    head.lines.remove(line)
+    if head.status != 426:  # Upgrade Required says what is required (RFC 9110 section 15.5.22)
+        head.lines.remove(line)
     head.upgrade = value.strip(OWS)
 
 

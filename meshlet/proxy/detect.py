@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,9 @@ _METHODS = tuple(
 )
 _LONGEST_METHOD = max(map(len, _METHODS))
 _FIRST_OF_LINE = frozenset(TOKEN + b" \t\r\n")
-# A line that is longer and names no HTTP version is no request line.
+_METHOD_AND_PATH = re.compile(rb"[ \t]*[!#$%&'*+\-.^_`|~0-9A-Za-z]+[ \t]+(?:/|\*[ \t]|https?://)", re.IGNORECASE)
+_VERSION = re.compile(rb"HTTP/[0-9]", re.IGNORECASE)
+# A line that is longer and looks like none of these is no request line.
 _LONGEST_LINE = 4096
 
 # While draining, a connection without a word yet gets one more moment to say it.
@@ -42,8 +45,8 @@ _DRAIN_SILENT = 1.0  # seconds
 def classify(data: bytes) -> Verdict:
     """Say what a connection is that begins with `data`.
 
-    A line that begins with a well-known method or names an HTTP version is HTTP, however malformed: it must meet
-    the parser and its refusal, not slip through to the app as TCP.
+    What begins with a well-known method, or with a word and a path, or names an HTTP version is HTTP, however
+    malformed and however long: it must meet the parser and its refusal, not slip through to the app as TCP.
     """
     if data[0] == _TLS_HANDSHAKE:
         return Verdict.UNKNOWN if len(data) == 1 else Verdict.TLS if data[1] == 3 else Verdict.TCP
@@ -52,11 +55,9 @@ def classify(data: bytes) -> Verdict:
     if _PREFACE.startswith(data):
         return Verdict.UNKNOWN
     text = data.lstrip(b"\r\n")
-    if text.startswith(_METHODS):
+    if text.startswith(_METHODS) or _METHOD_AND_PATH.match(text) or _VERSION.search(text):
         return Verdict.HTTP
     line, newline, _ = text.partition(b"\n")
-    if b"HTTP/" in line[: _LONGEST_LINE * 2]:
-        return Verdict.HTTP
     if newline or len(line) > _LONGEST_LINE:
         return Verdict.TCP
     if text and (text[0] not in _FIRST_OF_LINE or 0 in text):

@@ -54,9 +54,10 @@ _DISCARD = 262144
 _LINGER = 2.0  # seconds
 _FIRST_WAKE = 5.0  # seconds
 # How long after a client's end of stream we find out whether it is gone, and how long its answer takes.
-_PROBE_AFTER = 0.2
+_PROBE_AFTER = 1.0
 _PROBE_ANSWER = 0.02
 _PROBE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_PROBE_BETWEEN_CHUNKS = b"0"
 # While draining, a connection that was not told to close gets one more moment to send the request it may have begun.
 _DRAIN_IDLE = 1.0  # seconds
 
@@ -461,7 +462,8 @@ class DownstreamConnection(asyncio.Protocol):
         """Find out whether a client that ended its side still reads; return when to look, or None when done.
 
         Only bytes make a host say that nobody is there, and an interim response is what every HTTP/1.1 client must
-        ignore (RFC 9110 section 15.2); of all of them 100 is the one that none forgets.
+        ignore (RFC 9110 section 15.2); of all of them 100 is the one that none forgets. Within a chunked response it is
+        a zero in front of the next chunk's size, where RFC 9112 section 7.1 allows any number of them.
         """
         exchange = self._exchange
         assert exchange is not None
@@ -469,6 +471,9 @@ class DownstreamConnection(asyncio.Protocol):
             self._probed = True
             if exchange.response is Progress.WAITING and exchange.head.minor == 1:
                 self._transport.write(_PROBE)
+                return now + _PROBE_ANSWER
+            if exchange.response is Progress.BODY and self._chunked:
+                self._transport.write(_PROBE_BETWEEN_CHUNKS)
                 return now + _PROBE_ANSWER
         elif is_reset(self._transport):
             self._close_after = True  # no request that waits behind this one is begun

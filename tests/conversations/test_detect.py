@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from meshlet.proxy.detect import Verdict, classify
 from tests.conversations.world import GET, GOT_GET, GOT_OK, OK, Client, World, conversation
 from tests.support.wire import head
 
@@ -281,3 +282,20 @@ def test_draining_lets_a_silent_client_go() -> None:
         world.passes(1.1)
         assert client.closed
         world.expire()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"QUERY /" + b"a" * 9000 + b" HTTP/1.1\r\n",
+        b"QUERY /" + b"a" * 4200,
+        b"QUERY / http/1.1\n",
+        b"QUERY /\r\n",
+        b"query /a\0b HTTP/1.1\r\n",
+        b"QUERY * HTTP/1.1\r\n",
+        b"QUERY http://a/ HTTP/1.1\r\n",
+        b"X\r\nGET / HTTP/1.1\r\n",
+    ],
+)
+def test_what_may_be_a_request_meets_the_parser(line: bytes) -> None:
+    assert classify(line) is Verdict.HTTP

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-_SIZE = re.compile(rb"0|[1-9a-f][0-9a-f]*")
+# One zero in front of a size is how a half-closed client is asked whether it is still there.
+_SIZE = re.compile(rb"0?(?:0|[1-9a-f][0-9a-f]*)")
 _CRLF = b"\r\n"
 _HEAD_END = b"\r\n\r\n"
 

@@ -409,3 +409,8 @@ def test_added_lines_come_last() -> None:
 def test_status_lines_of_our_own() -> None:
     assert status_line(404) == b"HTTP/1.1 404 Not Found"
     assert status_line(503) == b"HTTP/1.1 503 Service Unavailable"
+
+
+def test_upgrade_required_says_what_is_required() -> None:
+    head = b"HTTP/1.1 426 Upgrade Required\r\nUpgrade: TLS/1.3\r\nConnection: upgrade"
+    assert b"Upgrade: TLS/1.3" in parse_response(head, HeadLimits(), b"GET").lines
