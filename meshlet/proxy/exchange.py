@@ -8,7 +8,7 @@ Every error comes to `fail`, which makes of it a second send, a local reply, or 
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from meshlet.errors import (
     BadRequest,
@@ -25,11 +25,9 @@ from meshlet.http.head import UNTIL_CLOSE, field_value
 from meshlet.timers import NEVER
 
 if TYPE_CHECKING:
-    import asyncio
-
     from meshlet.http.head import RequestHead, ResponseHead
-    from meshlet.proxy.relay import Relay
     from meshlet.proxy.settings import ListenerSettings, RequestStats, RouteAction, Runtime
+    from meshlet.proxy.streams import DownstreamStream
     from meshlet.upstream.cluster import Endpoint
     from meshlet.upstream.connection import UpstreamConnection
 
@@ -49,67 +47,6 @@ IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"
 
 # A request body is kept for a second send while it is not larger than this.
 _LONGEST_TAPE = 65536
-
-
-class DownstreamStream(Protocol):
-    """What an exchange sees of the client."""
-
-    @property
-    def remote(self) -> str:
-        """The client's address."""
-        ...
-
-    def upstream_lines(self, head: RequestHead) -> bytes:
-        """Return the header lines that the request gets on its way to the app."""
-        ...
-
-    def set_deadline(self, when: float) -> None:
-        """Have `on_deadline` called at that time, or NEVER."""
-        ...
-
-    def send_interim(self, head: ResponseHead) -> None:
-        """Send a 1xx response."""
-        ...
-
-    def send_head(self, head: ResponseHead, milliseconds: int, data: bytes, complete: bool) -> None:
-        """Send the response head, which the app took so long for, with what is there of the body."""
-        ...
-
-    def send_data(self, data: bytes) -> None:
-        """Send a piece of the response body."""
-        ...
-
-    def send_end(self, trailers: tuple[bytes, ...]) -> None:
-        """End the response body."""
-        ...
-
-    def send_local_reply(self, error: ProxyError, where: str) -> None:
-        """Send a whole response for an error."""
-        ...
-
-    def abort(self) -> None:
-        """Make the client see that its response is not whole."""
-        ...
-
-    def finished(self, now: float) -> None:
-        """The exchange is over."""
-        ...
-
-    def detach(self) -> tuple[asyncio.Transport, bytes]:
-        """Hand over the transport for a tunnel, with what the client has sent into it already."""
-        ...
-
-    def tunnel_started(self, relay: Relay) -> None:
-        """The transport is a tunnel's now; `finished` is called when that has ended."""
-        ...
-
-    def pause_reading(self) -> None:
-        """Stop taking request bytes."""
-        ...
-
-    def resume_reading(self) -> None:
-        """Take request bytes again."""
-        ...
 
 
 class Exchange:
