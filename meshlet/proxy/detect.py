@@ -55,9 +55,11 @@ def classify(data: bytes) -> Verdict:
     if _PREFACE.startswith(data):
         return Verdict.UNKNOWN
     text = data.lstrip(b"\r\n")
-    if text.startswith(_METHODS) or _METHOD_AND_PATH.match(text) or _VERSION.search(text):
-        return Verdict.HTTP
     line, newline, _ = text.partition(b"\n")
+    # Behind a line of text a version may stand in a later one; binary protocols may carry one in their payload.
+    searched = text if text and text[0] in _FIRST_OF_LINE else line
+    if text.startswith(_METHODS) or _METHOD_AND_PATH.match(text) or _VERSION.search(searched):
+        return Verdict.HTTP
     if newline or len(line) > _LONGEST_LINE:
         return Verdict.TCP
     if text and (text[0] not in _FIRST_OF_LINE or 0 in text):

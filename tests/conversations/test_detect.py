@@ -299,3 +299,8 @@ def test_draining_lets_a_silent_client_go() -> None:
 )
 def test_what_may_be_a_request_meets_the_parser(line: bytes) -> None:
     assert classify(line) is Verdict.HTTP
+
+
+def test_a_version_within_a_binary_message_makes_no_request_of_it() -> None:
+    proxy_header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c" + bytes(12)  # PROXY protocol, version 2
+    assert classify(proxy_header + b"GET / HTTP/1.1\r\n") is Verdict.TCP
