@@ -25,8 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, save; 0 when everything was measured, whatever the figures are."""
     arguments = sys.argv[1:] if arguments is None else arguments
     options = _parse(arguments)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _leave)
+    end_in_order()
     try:
         _check_tools(options)
         host.raise_open_files()
@@ -45,10 +44,10 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     for option, known in (("--scenarios", list(scenarios.ALL)), ("--proxies", list(proxies.ALL))):
         parser.add_argument(
-            option, type=_names(known), default=known, metavar="A,B", help=f"default: all of {', '.join(known)}"
+            option, type=names(known), default=known, metavar="A,B", help=f"default: all of {', '.join(known)}"
         )
-    parser.add_argument("--rounds", type=_positive, metavar="N", help="default 5; with --quick 3")
-    parser.add_argument("--slice", type=_positive, metavar="SECONDS", help="default 2; with --quick 1")
+    parser.add_argument("--rounds", type=positive, metavar="N", help="default 5; with --quick 3")
+    parser.add_argument("--slice", type=positive, metavar="SECONDS", help="default 2; with --quick 1")
     parser.add_argument("--quick", action="store_true", help="about two minutes: short slices, no warm-up")
     parser.add_argument("--output", type=Path, metavar="JSON", help="default: results/latest.json, of a part part.json")
     parser.add_argument("--meshlet-protocol", choices=("http", "auto"), default="http", help="of its HTTP listener")
@@ -61,7 +60,9 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     return options
 
 
-def _names(known: Sequence[str]) -> Callable[[str], list[str]]:
+def names(known: Sequence[str]) -> Callable[[str], list[str]]:
+    """An argument's type: some of the known names, separated by commas."""
+
     def parse(text: str) -> list[str]:
         asked = text.split(",")
         unknown = [name for name in asked if name not in known]
@@ -72,15 +73,21 @@ def _names(known: Sequence[str]) -> Callable[[str], list[str]]:
     return parse
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """An argument's type: a number above zero."""
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
     return value
 
 
+def end_in_order() -> None:
+    """Leave by an exception on a signal, so that every `finally` on the way out ends what it started."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _leave)
+
+
 def _leave(number: int, _frame: FrameType | None) -> Never:
-    """A signal becomes an exception, so that every `finally` on the way out ends what it started."""
     for further in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(further, signal.SIG_IGN)  # an impatient second Ctrl-C must not leave proxies behind
     raise SystemExit(128 + number)

@@ -52,7 +52,7 @@ def backend(workdir: Path, cores: Cores, meshlet_protocol: str) -> Iterator[Back
 
 @contextmanager
 def start(proxy: Proxy, app: Backend, mode: str = "http", routes: Sequence[str] = ("/",)) -> Iterator[Target]:
-    """One proxy with a fresh config, ready to answer; `mode` is the folder of its template, http or tcp."""
+    """One proxy with a fresh config, ready to answer; `mode` is the folder of its template."""
     port = free_port()
     values = {
         "port": port,
@@ -83,8 +83,8 @@ def start_all(
         for proxy in chosen:
             try:
                 target = stack.enter_context(start(proxy, app, mode, routes))
-                if mode == "http" and routes == ("/",):
-                    check_same_work(target)
+                if routes == ("/",) and mode in _CHECKS:
+                    _CHECKS[mode](target)
                 targets[proxy.name] = target
             except BenchmarkError as error:
                 failures[proxy.name] = str(error)
@@ -127,5 +127,25 @@ def check_same_work(target: Target) -> None:
     absent = [name for name in ("x-request-id", "x-forwarded-for", "x-forwarded-proto") if not seen[name]]
     if int(seen["requests"]) < 2:
         absent.append("a pooled backend connection")
+    _complain(target, absent)
+
+
+def check_policies(target: Target) -> None:
+    """Beside all of that, its header rules are on; what else of a policy is on shows only where something fails."""
+    check_same_work(target)
+    connection = HTTPConnection("127.0.0.1", target.port, timeout=5)
+    try:
+        connection.request("GET", "/seen")
+        response = connection.getresponse()
+        fields = {"x-bench-request": json.loads(response.read())["x-bench-request"], **response.headers}
+    finally:
+        connection.close()
+    _complain(target, [name for name in ("x-bench-request", "x-bench-response") if not fields.get(name)])
+
+
+def _complain(target: Target, absent: Sequence[str]) -> None:
     if absent:
         raise BenchmarkError(f"{target.name} does not do the same work, it lacks: {', '.join(absent)}")
+
+
+_CHECKS = {"http": check_same_work, "policies": check_policies}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,9 +13,10 @@ from benchmarks.stats import median_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-_COLOURS = {"meshlet": "#1f6feb", "envoy": "#6e7781", "nginx": "#a9b1b9", "haproxy": "#d0d6dc"}
-_LABELS = {"meshlet": "meshlet", "envoy": "Envoy", "nginx": "nginx", "haproxy": "HAProxy"}
+COLOURS = {"meshlet": "#1f6feb", "envoy": "#6e7781", "nginx": "#a9b1b9", "haproxy": "#d0d6dc"}
+LABELS = {"meshlet": "meshlet", "envoy": "Envoy", "nginx": "nginx", "haproxy": "HAProxy"}
 _GROUPS = {"keepalive": "keep-alive", "tcp": "TCP relay", "connect": "new connection"}
 _TEXT = "#24292f"
 
@@ -24,8 +26,9 @@ def available() -> bool:
     return importlib.util.find_spec("matplotlib") is not None
 
 
-def draw(samples: Samples, verdicts: Sequence[Verdict], versions: Mapping[str, str], target: Path) -> None:
-    """Write the picture; its format is the target's suffix."""
+@contextmanager
+def drawing(size: tuple[float, float], target: Path) -> Iterator[Figure]:
+    """A figure of so many inches, written when the block ends; the format is the target's suffix."""
     import matplotlib as mpl
 
     mpl.use("agg")
@@ -35,23 +38,30 @@ def draw(samples: Samples, verdicts: Sequence[Verdict], versions: Mapping[str, s
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    figure = Figure(figsize=(10, 4.2), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.08), facecolor="white")
-    left, right = figure.subplots(1, 2, width_ratios=(1.15, 1))
-    _cpu_bars(left, samples, versions)
-    _ratios(right, [verdict for verdict in verdicts if verdict.bar.against == "envoy" and verdict.value is not None])
+    figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.08), facecolor="white")
+    yield figure
     figure.savefig(target, metadata={"Date": None} if target.suffix == ".svg" else None)
+
+
+def draw(samples: Samples, verdicts: Sequence[Verdict], versions: Mapping[str, str], target: Path) -> None:
+    """Write the picture of a run of `python -m benchmarks`."""
+    with drawing((10, 4.2), target) as figure:
+        left, right = figure.subplots(1, 2, width_ratios=(1.15, 1))
+        _cpu_bars(left, samples, versions)
+        against_envoy = [verdict for verdict in verdicts if verdict.bar.against == "envoy"]
+        _ratios(right, [verdict for verdict in against_envoy if verdict.value is not None])
 
 
 def _cpu_bars(axes: Axes, samples: Samples, versions: Mapping[str, str]) -> None:
     groups = [group for group in _GROUPS if samples.get(group)]
-    names = [name for name in _COLOURS if any(name in samples[group] for group in groups)]
+    names = [name for name in COLOURS if any(name in samples[group] for group in groups)]
     width = 0.8 / max(len(names), 1)
     for index, name in enumerate(names):
         values = [median_of(samples[group].get(name, ()), "cpu_us") or 0.0 for group in groups]
         offset = (index - (len(names) - 1) / 2) * width
         places = [place + offset for place in range(len(groups))]
-        label = f"{_LABELS[name]} {versions.get(name, '').partition('-')[0]}"
-        bars = axes.bar(places, values, width * 0.92, color=_COLOURS[name], label=label)
+        label = f"{LABELS[name]} {versions.get(name, '').partition('-')[0]}"
+        bars = axes.bar(places, values, width * 0.92, color=COLOURS[name], label=label)
         axes.bar_label(bars, [f"{value:.0f}" if value else "" for value in values], padding=2, fontsize=9)
     axes.set_xticks(range(len(groups)), [_GROUPS[group] for group in groups])
     axes.set_title("CPU µs per request (less is better)", loc="left", fontsize=11)
@@ -64,9 +74,9 @@ def _cpu_bars(axes: Axes, samples: Samples, versions: Mapping[str, str]) -> None
 def _ratios(axes: Axes, verdicts: Sequence[Verdict]) -> None:
     places = range(len(verdicts))
     values = [verdict.value or 0.0 for verdict in verdicts]
-    bars = axes.barh(places, values, 0.6, color=_COLOURS["meshlet"])
+    bars = axes.barh(places, values, 0.6, color=COLOURS["meshlet"])
     axes.bar_label(bars, [f"{value:.2f}" for value in values], padding=3, fontsize=9)
-    axes.axvline(1, color=_COLOURS["envoy"], linewidth=1)
+    axes.axvline(1, color=COLOURS["envoy"], linewidth=1)
     axes.set_yticks(places, [verdict.bar.title for verdict in verdicts])
     axes.set_xlim(0, max([1.2, *values]) * 1.12)
     axes.set_xticks([1], ["Envoy"])

@@ -26,13 +26,17 @@ class Proxy:
 
     name: str
     config: str
-    """File name of its config; `peers/http/` and `peers/tcp/` hold the templates."""
+    """File name of its config; the folders of `peers/` hold the templates."""
     command: Callable[[Path], Sequence[str]]
     """Its command line, given the config file."""
     version: Callable[[], str]
     missing: Callable[[], str | None]
     """What to install, where it is not there."""
     more_files: tuple[str, ...] = ()
+
+    def template(self, mode: str) -> Path:
+        """Of its config; there is none in a mode that it has no part in."""
+        return PEERS / mode / f"{self.config}.tmpl"
 
 
 class _Template(string.Template):

@@ -109,7 +109,8 @@ def _warm_up(run: Run, targets: Iterable[Target], load: Load) -> None:
 def _closed_loop(load: Load, mode: str = "http") -> Callable[[Run], Outcome]:
     def measure(run: Run) -> Outcome:
         outcome = Outcome()
-        with start_all(run.proxies, run.app, outcome.failures, mode) as targets:
+        chosen = [proxy for proxy in run.proxies if proxy.template(mode).exists()]
+        with start_all(chosen, run.app, outcome.failures, mode) as targets:
             _warm_up(run, targets.values(), load)
             return _interleave(run, targets, lambda name: _slice(run, targets[name], load), outcome)
 
@@ -225,6 +226,12 @@ ALL = {
     scenario.name: scenario
     for scenario in (
         Scenario("keepalive", "32 keep-alive connections, 12 request headers", _LOAD_COLUMNS, _closed_loop(Load())),
+        Scenario(
+            "policies",
+            "the load of keepalive; retries, breaker, outlier detection, rate limit, two header rules on",
+            _LOAD_COLUMNS,
+            _closed_loop(Load(), "policies"),
+        ),
         Scenario("download", "1 MB response bodies, 8 connections", _BODY_COLUMNS, _bodies(_DOWNLOAD)),
         Scenario("upload", "1 MB request bodies, 8 connections", _BODY_COLUMNS, _bodies(_UPLOAD)),
         Scenario("connect", "a new connection for each request", _LOAD_COLUMNS, _closed_loop(_CONNECT)),

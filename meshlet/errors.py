@@ -26,6 +26,8 @@ class ProxyError(Exception):
     flag = ""
     #: The app cannot have seen any byte of the request, so sending it again is always safe.
     unseen = False
+    #: header lines of the reply to it
+    fields: tuple[bytes, ...] = ()
 
 
 class BadRequest(ProxyError):
@@ -98,6 +100,8 @@ class Overflow(UpstreamError):
 
     flag = "UO"
     unseen = True
+    #: another proxy in front of this one must not answer overload with retries
+    fields = (b"x-envoy-overloaded: true",)
 
 
 class ConnectFailure(UpstreamError):
@@ -125,3 +129,9 @@ class UpstreamTimeout(UpstreamError):
 
     status = 504
     flag = "UT"
+
+
+class QueueTimeout(UpstreamTimeout):
+    """No connection became free in time: our own bound was met, which says nothing about the endpoint."""
+
+    unseen = True

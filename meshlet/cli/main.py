@@ -15,6 +15,7 @@ import meshlet
 COMMANDS = {
     "run": "Run the proxy.",
     "validate": "Check a config file and name every mistake in it.",
+    "routes": "Tell which route takes a request, and why.",
     "schema": "Print the JSON Schema of the config file.",
     "demo": "Run an app, a sidecar and some traffic on this machine.",
 }

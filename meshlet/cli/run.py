@@ -13,6 +13,7 @@ from meshlet.config.load import ConfigError, load
 from meshlet.config.schema import Admin, Cluster, Config, Listener, Match, Route
 from meshlet.config.units import Address
 from meshlet.config.values import endpoint_address, listen_address, loopback_address
+from meshlet.filters.check import check_filters
 from meshlet.telemetry.log import configure
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def command(
 
 def _load(file: str) -> Config:
     try:
-        return load(file)
+        return load(file, check_filters)
     except ConfigError as error:
         click.echo("\n".join(map(str, error.mistakes)), err=True)
         raise SystemExit(2) from error

@@ -8,6 +8,7 @@ import click
 
 from meshlet.config.load import ConfigError, load
 from meshlet.config.schema import Config
+from meshlet.filters.check import check_filters
 
 
 @click.command("validate", epilog="Example: meshlet validate config/sidecar.yaml", short_help="Check a config file.")
@@ -25,7 +26,7 @@ def command(file: str, output: str) -> None:
     Exits with 0 when it is good; with 2 when it is not, after one line for each mistake on stderr.
     """
     try:
-        counts, mistakes = _counts(load(file)), []
+        counts, mistakes = _counts(load(file, check_filters)), []
     except ConfigError as error:
         counts, mistakes = {}, list(error.mistakes)
     if output == "json":

@@ -15,7 +15,7 @@ from meshlet.config.json_schema import structs
 from meshlet.config.reader import bare, described
 from meshlet.config.scalars import expected
 from meshlet.config.schema import Config
-from meshlet.config.units import Address, Duration, Size
+from meshlet.config.units import Address, Duration, RetryOn, Size
 
 EXAMPLE = """\
 listeners:
@@ -56,7 +56,7 @@ How values are written:
 - Anchors and aliases (`&a`, `*a`) may be used; merge keys (`<<`) and tags (`!!str`) may not.
 """
 
-_UNIT_NAMES: dict[type, str] = {Duration: "duration", Size: "size", Address: "address"}
+_UNIT_NAMES: dict[type, str] = {Duration: "duration", Size: "size", Address: "address", RetryOn: "condition"}
 
 
 def render() -> str:
@@ -82,6 +82,8 @@ def _inner_structs(kind: inspect.Type) -> list[type]:
         return [kind.cls]
     if isinstance(kind, inspect.VarTupleType):
         return _inner_structs(kind.item_type)
+    if isinstance(kind, inspect.DictType):
+        return _inner_structs(kind.value_type)
     if isinstance(kind, inspect.UnionType):
         return [cls for option in kind.types for cls in _inner_structs(option)]
     return []
@@ -106,6 +108,10 @@ def _type_name(kind: inspect.Type) -> str:
         case inspect.VarTupleType():
             name = _type_name(kind.item_type)
             return f"list of {name}es" if name.endswith("ss") else f"list of {name}"
+        case inspect.DictType():
+            return f"mapping to {_type_name(kind.value_type)}"
+        case inspect.AnyType():
+            return "anything"
         case inspect.UnionType():
             return " or ".join(_type_name(option) for option in kind.types if not isinstance(option, inspect.NoneType))
         case inspect.LiteralType():
@@ -123,6 +129,8 @@ def _default(field: inspect.Field) -> str:
         return "none"
     if isinstance(field.default, Struct):
         return "its own defaults"
+    if field.default_factory is not NODEFAULT:
+        return "none"
     written = plain(field.default)
     if isinstance(written, list):
         return ", ".join(f"`{item}`" for item in written) or "none"

@@ -25,7 +25,11 @@ def plain(value: object) -> Any:
             return value.written
         case Address():
             return str(value)
-        case tuple():
+        case tuple() | list():
             return [plain(item) for item in value]
+        case dict():
+            return {key: plain(item) for key, item in value.items()}
+        case str():
+            return str(value)
         case _:
             return value

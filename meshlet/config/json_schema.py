@@ -12,7 +12,7 @@ from msgspec import NODEFAULT, inspect
 
 from meshlet.config.dump import plain
 from meshlet.config.schema import Config
-from meshlet.config.units import Address, Duration, Size
+from meshlet.config.units import Address, Duration, RetryOn, Size
 
 Json = dict[str, Any]
 
@@ -29,6 +29,13 @@ _UNITS: dict[type, Json] = {
         "type": "string",
         "pattern": r"^(unix:.+|.+:[0-9]{1,5})$",
         "examples": ["127.0.0.1:8080", "[::1]:8080", "reviews:9080", "unix:/run/app.sock"],
+    },
+    RetryOn: {
+        "anyOf": [
+            {"enum": [*RetryOn.NAMES, *RetryOn.ALIASES]},
+            {"type": "string", "pattern": "^[45][0-9][0-9]$"},
+            {"type": "integer", "minimum": 400, "maximum": 599},
+        ],
     },
 }
 
@@ -62,6 +69,8 @@ def _collect(kind: inspect.Type, found: dict[type, inspect.StructType]) -> None:
                 _collect(option, found)
         case inspect.VarTupleType():
             _collect(kind.item_type, found)
+        case inspect.DictType():
+            _collect(kind.value_type, found)
         case inspect.StructType() if kind.cls not in found:
             found[kind.cls] = kind
             for field in kind.fields:
@@ -95,6 +104,10 @@ def _type(kind: inspect.Type) -> Json:
             return {"anyOf": [_type(option) for option in kind.types]}
         case inspect.VarTupleType():
             return _known(type="array", items=_type(kind.item_type), minItems=kind.min_length)
+        case inspect.DictType():
+            return {"type": "object", "additionalProperties": _type(kind.value_type)}
+        case inspect.AnyType():
+            return {}
         case inspect.StructType() | inspect.CustomType() | inspect.NamedTupleType():
             return {"$ref": f"#/$defs/{kind.cls.__name__}"}
         case _:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from meshlet.config.check import check
@@ -13,6 +14,8 @@ from meshlet.config.reader import Reader
 from meshlet.config.schema import Config
 
 __all__ = ["ConfigError", "Mistake", "load", "loads"]
+
+Check = Callable[[Config, Reader], None]
 
 # A thousand routes are some 100 KiB. Whatever is larger than this is not a config but a wrong path.
 _MAX_BYTES = 4 * 1024 * 1024
@@ -24,8 +27,11 @@ _ADVICE = {
 }
 
 
-def load(path: str | os.PathLike[str]) -> Config:
-    """Read the config file at `path`. Raises ConfigError with all its mistakes, also where it cannot be read."""
+def load(path: str | os.PathLike[str], *further: Check) -> Config:
+    """Read the config file at `path`. Raises ConfigError with all its mistakes, also where it cannot be read.
+
+    `further` are checks beyond what a config can tell by itself.
+    """
     source = os.fspath(path)
     try:
         with Path(source).open("rb") as file:
@@ -34,17 +40,18 @@ def load(path: str | os.PathLike[str]) -> Config:
         number = error.errno if isinstance(error, OSError) else None
         found, expected = _ADVICE.get(number or 0, (f"an error ({error})", "a config file that can be read"))
         raise ConfigError((_whole_file(source, 0, found, expected),)) from error
-    return loads(_decode(data, source), source)
+    return loads(_decode(data, source), source, *further)
 
 
-def loads(text: str, source: str) -> Config:
+def loads(text: str, source: str, *further: Check) -> Config:
     """Read a config from YAML text; `source` is what its mistakes call it. Raises ConfigError with all of them."""
     reader = Reader(source)
     try:
         config: Config = reader.read(Config, parse(text))
     except NotYaml as error:
         raise ConfigError((_whole_file(source, error.line, error.found, error.expected),)) from error
-    check(config, reader)
+    for each in (check, *further):
+        each(config, reader)
     if reader.mistakes:
         raise ConfigError(tuple(sorted(reader.mistakes, key=lambda mistake: mistake.line)))
     return config

@@ -6,13 +6,14 @@ the checks that follow can still look at the rest; nothing of it is ever used.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from msgspec import inspect
 
 from meshlet.config.mistakes import Mistake, Path, dotted, nearest, quoted
 from meshlet.config.nodes import Mapping, Node, NotYaml, Scalar, Sequence
+from meshlet.config.other_names import ours
 from meshlet.config.scalars import read_scalar
 
 # A file may repeat an anchored list through aliases, lists within lists; this is where it stops being a config.
@@ -20,6 +21,9 @@ _MAX_VALUES = 250_000
 
 # Stands for a value that could not be read.
 _BLANK: Any = None
+
+_ANY_LIST = inspect.VarTupleType(inspect.AnyType())
+_ANY_DICT = inspect.DictType(inspect.StrType(), inspect.AnyType())
 
 
 class _Context(NamedTuple):
@@ -37,6 +41,7 @@ class Reader:
         self._source = source
         self._lines: dict[Path, int] = {}
         self._doubtful: set[Path] = set()
+        self._misunderstood: set[Path] = set()
         self._values = 0
 
     def read(self, struct: type, node: Node) -> Any:
@@ -51,6 +56,14 @@ class Reader:
     def sure(self, path: Path) -> bool:
         """Tell whether neither the value at `path` nor one around it is mistaken."""
         return not any(path[:length] in self._doubtful for length in range(len(path) + 1))
+
+    def sound(self, path: Path) -> bool:
+        """Tell whether the value at `path` is sure, and everything within it too."""
+        return self.sure(path) and not any(doubtful[: len(path)] == path for doubtful in self._doubtful)
+
+    def misunderstood(self, path: Path) -> bool:
+        """Tell whether the mapping at `path` has unknown keys, so that what is missing may have been meant by them."""
+        return path in self._misunderstood
 
     def given(self, path: Path) -> bool:
         """Tell whether the file has a value at `path`, rather than leaving it to the default."""
@@ -76,6 +89,10 @@ class Reader:
             return self._struct(kind, node, context)
         if isinstance(kind, inspect.VarTupleType):
             return self._tuple(kind, node, context)
+        if isinstance(kind, inspect.DictType):
+            return self._dict(kind, node, context)
+        if isinstance(kind, inspect.AnyType):
+            return self._any(node, context)
         return self._scalar(kind, node, context)
 
     def _union(self, kind: inspect.UnionType, node: Node, context: _Context) -> Any:
@@ -112,37 +129,48 @@ class Reader:
         """The mapping's values by key, after a word about every key that cannot stand there."""
         names = [field.name for field in kind.fields]
         entries: dict[str, Node] = {}
-        first_lines: dict[str, int] = {}
         unknown: list[str] = []
-        for key_node, value in node.entries:
-            key = key_node.text if isinstance(key_node, Scalar) else key_node.shown
-            path = (*around, key)
-            if key in first_lines:
-                self._lines[path] = key_node.line
-                self.mistake(path, f"the key a second time (first on line {first_lines[key]})", "each key once")
-                continue
-            first_lines[key] = self._lines[path] = key_node.line
+        for key, _, value in self._keys(node, around):
             if key in names:
                 entries[key] = value
             else:
                 unknown.append(key)
         for key in unknown:
-            self._unknown(key, around, [name for name in names if name not in entries], names)
+            self._unknown(key, around, kind, entries)
         return entries
 
-    def _unknown(self, key: str, around: Path, missing: list[str], names: list[str]) -> None:
-        if key == "<<":
-            self.mistake((*around, key), "a merge key", "the keys themselves; YAML 1.2 has no merge keys")
-            return
-        near = nearest(key, missing) or nearest(key, names)
-        self.mistake((*around, key), f"the unknown key {quoted(key)}", f"one of {', '.join(names)}", near)
-        if near in missing:
+    def _keys(self, node: Mapping, around: Path) -> Iterator[tuple[str, Node, Node]]:
+        """Each key of a mapping with its node and its value, after a word about every one that no mapping can have."""
+        first_lines: dict[str, int] = {}
+        for key_node, value in node.entries:
+            key = key_node.text if isinstance(key_node, Scalar) else key_node.shown
+            path = (*around, key)
+            self._lines[path] = key_node.line
+            if key in first_lines:
+                self.mistake(path, f"the key a second time (first on line {first_lines[key]})", "each key once")
+                continue
+            first_lines[key] = key_node.line
+            if key == "<<":
+                self.mistake(path, "a merge key", "the keys themselves; YAML 1.2 has no merge keys")
+            else:
+                yield key, key_node, value
+
+    def _unknown(self, key: str, around: Path, kind: inspect.StructType, entries: dict[str, Node]) -> None:
+        names = [field.name for field in kind.fields]
+        missing = [name for name in names if name not in entries]
+        near = _meant(key, kind, missing)
+        self._misunderstood.add(around)
+        # Beside a guess, a list of two dozen keys would only hide it.
+        expected = "a known one" if near else f"one of {', '.join(names)}"
+        self.mistake((*around, key), f"the unknown key {quoted(key)}", expected, near)
+        meant = near.partition(".")[0]
+        if meant in missing:
             # The key that was meant is not missing too: one slip, one line.
-            self._doubtful.add((*around, near))
+            self._doubtful.add((*around, meant))
 
     def _tuple(self, kind: inspect.VarTupleType, node: Node, context: _Context) -> Any:
         if not isinstance(node, Sequence):
-            self._unfit(node, context, "a list")
+            self._unfit(node, context, "a list" + _brackets(kind.item_type, node))
             return ()
         if kind.min_length and len(node.items) < kind.min_length:
             self._unfit(node, context, "a list that is not empty", found="an empty list")
@@ -150,6 +178,28 @@ class Reader:
             self._convert(kind.item_type, item, context._replace(path=(*context.path, index)))
             for index, item in enumerate(node.items)
         )
+
+    def _dict(self, kind: inspect.DictType, node: Node, context: _Context) -> Any:
+        if not isinstance(node, Mapping):
+            self._unfit(node, context, "a mapping")
+            return {}
+        read: dict[str, Any] = {}
+        for key, key_node, value in self._keys(node, context.path):
+            path = (*context.path, key)
+            # What a key must be is said of the key itself, on its own line.
+            before = len(self.mistakes)
+            self._convert(kind.key_type, Scalar(key_node.line, key, plain=False), _Context(path))
+            if len(self.mistakes) == before:
+                read[key] = self._convert(kind.value_type, value, _Context(path))
+        return read
+
+    def _any(self, node: Node, context: _Context) -> Any:
+        """A value that somebody else knows the type of, as plain Python."""
+        if isinstance(node, Scalar):
+            return node.value
+        kind = _ANY_LIST if isinstance(node, Sequence) else _ANY_DICT
+        value = self._convert(kind, node, context)
+        return list(value) if isinstance(value, tuple) else value
 
     def _scalar(self, kind: inspect.Type, node: Node, context: _Context) -> Any:
         try:
@@ -159,7 +209,7 @@ class Reader:
         except ValueError as error:
             near = ""
             if isinstance(kind, inspect.LiteralType) and isinstance(node, Scalar):
-                near = nearest(node.text, map(str, kind.values))
+                near = nearest(node.text, (value for value in kind.values if isinstance(value, str)))
             return self._unfit(node, context, str(error), near=near)
         return value
 
@@ -167,6 +217,26 @@ class Reader:
         self._lines[context.path] = node.line
         self.mistake(context.path, found or node.shown, expected, near)
         return _BLANK
+
+
+def _meant(key: str, kind: inspect.StructType, missing: list[str]) -> str:
+    """The key that was probably meant by an unknown one, or where it belongs, or an empty string."""
+    names = [field.name for field in kind.fields]
+    peers = ours(key)
+    if peers.partition(".")[0] in names:
+        return peers
+    inside = [f"{field.name}.{key}" for field in kind.fields if key in _names_inside(field.type)]
+    # Conditions beside `match` instead of in it are the commonest slip of all.
+    if f"match.{key}" in inside:
+        return f"match.{key}"
+    return inside[0] if len(inside) == 1 else nearest(key, missing) or nearest(key, names)
+
+
+def _names_inside(kind: inspect.Type) -> list[str]:
+    kind = bare(kind)
+    if isinstance(kind, inspect.UnionType):
+        return [name for option in kind.types for name in _names_inside(option)]
+    return [field.name for field in kind.fields] if isinstance(kind, inspect.StructType) else []
 
 
 def described(field: inspect.Field) -> str:
@@ -182,15 +252,27 @@ def bare(kind: inspect.Type) -> inspect.Type:
     return kind
 
 
+def _brackets(kind: inspect.Type, node: Node) -> str:
+    """Advice for whoever wrote one value, or several with commas, where a list of such values is asked for."""
+    kind = bare(kind)
+    shapes = map(_shape, kind.types) if isinstance(kind, inspect.UnionType) else [_shape(kind)]
+    if not isinstance(node, Scalar) or not node.text or node.value is None or Scalar not in shapes:
+        return ""
+    items = ", ".join(item.strip() for item in node.text.split(","))
+    return f"; put it in brackets: [{items[:60]}]" if items.isprintable() else ""
+
+
 _SHAPE_NAMES: dict[type[Node], str] = {Mapping: "a mapping", Sequence: "a list", Scalar: "text"}
 
 
 def _shape(kind: inspect.Type) -> type[Node]:
     kind = bare(kind)
-    if isinstance(kind, inspect.StructType):
+    if isinstance(kind, inspect.StructType | inspect.DictType):
         return Mapping
     return Sequence if isinstance(kind, inspect.VarTupleType) else Scalar
 
 
 def _blank(kind: inspect.Type) -> Any:
+    if isinstance(bare(kind), inspect.DictType):
+        return {}
     return () if isinstance(bare(kind), inspect.VarTupleType) else _BLANK

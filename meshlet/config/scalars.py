@@ -8,9 +8,9 @@ from typing import Any
 from msgspec import inspect
 
 from meshlet.config.nodes import Node, Scalar
-from meshlet.config.units import Address, Duration, Size
+from meshlet.config.units import Address, Duration, RetryOn, Size
 
-_PARSERS: dict[type, Callable[[object], Any]] = {cls: cls.parse for cls in (Duration, Size, Address)}
+_PARSERS: dict[type, Callable[[object], Any]] = {cls: cls.parse for cls in (Duration, Size, Address, RetryOn)}
 
 
 def read_scalar(kind: inspect.Type, node: Node) -> Any:

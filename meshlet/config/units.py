@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 _DURATION = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,400})?)(ms|s|m|h)")
 _DURATION_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
@@ -71,6 +71,35 @@ class Size(int):
         """The text that `parse` reads as this size, in the largest unit that divides it."""
         unit, factor = next((item for item in _SIZE_UNITS.items() if self and self % item[1] == 0), ("B", 1))
         return f"{self // factor}{unit}"
+
+
+class RetryOn(str):
+    """A condition that a request is sent again on: a name of the table below, or a status such as `503`."""
+
+    __slots__ = ()
+
+    #: Envoy's names beside ours
+    ALIASES: ClassVar[dict[str, str]] = {"refused-stream": "refused", "reset-before-request": "refused"}
+    NAMES: ClassVar[tuple[str, ...]] = (
+        "connect-failure",
+        "refused",
+        "reset",
+        "reset-before-response",
+        "5xx",
+        "gateway-error",
+        "retriable-4xx",
+    )
+
+    @classmethod
+    def parse(cls, text: object) -> RetryOn:
+        """Read a name, or a status with or without quotes."""
+        if isinstance(text, int) and not isinstance(text, bool):
+            text = str(text)
+        if isinstance(text, str):
+            name = cls.ALIASES.get(text, text)
+            if name in cls.NAMES or (len(name) == 3 and name.isascii() and name.isdigit() and "400" <= name <= "599"):
+                return cls(name)
+        raise ValueError(f"{', '.join(cls.NAMES)} or a status from 400 to 599")
 
 
 class Address(NamedTuple):

@@ -37,12 +37,13 @@ class RequestHead:
     """A request head, validated; `lines` is what will be forwarded, request line first.
 
     `lines` no longer holds what concerns one hop only, nor what meshlet writes itself
-    (`transfer-encoding`, `upgrade`, `x-forwarded-for`, `x-forwarded-proto`, `x-request-id`): their
-    values are the attributes below.
+    (`transfer-encoding`, `upgrade`, `x-forwarded-for`, `x-forwarded-proto`, `x-request-id`), nor what
+    is said to meshlet alone (`x-envoy-max-retries` and its like): their values are the attributes below.
     """
 
     __slots__ = (
         "close",
+        "envoy",
         "expects_continue",
         "forwarded_for",
         "forwarded_proto",
@@ -77,6 +78,7 @@ class RequestHead:
         self.forwarded_for: bytes | None = None
         self.forwarded_proto: bytes | None = None
         self.request_id: bytes | None = None
+        self.envoy: dict[bytes, bytes] | None = None  # x-envoy-* fields about retries and timeouts, lower case
 
     @property
     def persistent(self) -> bool:

@@ -245,6 +245,13 @@ def _on_request_id(head: RequestHead, line: bytes, value: bytes) -> None:
         head.request_id = value.strip(OWS) or None
 
 
+def _on_envoy(head: RequestHead, line: bytes, value: bytes) -> None:
+    head.lines.remove(line)
+    if head.envoy is None:
+        head.envoy = {}
+    head.envoy.setdefault(line.partition(b":")[0].lower(), value.strip(OWS))
+
+
 def _drop(head: RequestHead, line: bytes, value: bytes) -> None:  # noqa: ARG001
     head.lines.remove(line)
 
@@ -272,6 +279,19 @@ _SPECIAL: dict[bytes, Callable[[RequestHead, bytes, bytes], None]] = {
     b"proxy-connection": _drop,
     b"te": _drop,
     b"http2-settings": _drop,
+    # Envoy's way to ask a proxy for retries; a client that is not trusted gets none, and the app never sees them
+    b"x-envoy-retry-on": _on_envoy,
+    b"x-envoy-retry-grpc-on": _on_envoy,
+    b"x-envoy-max-retries": _on_envoy,
+    b"x-envoy-retriable-status-codes": _on_envoy,
+    b"x-envoy-retriable-header-names": _on_envoy,
+    b"x-envoy-upstream-rq-timeout-ms": _on_envoy,
+    b"x-envoy-upstream-rq-per-try-timeout-ms": _on_envoy,
+    b"x-envoy-upstream-rq-timeout-alt-response": _on_envoy,
+    b"x-envoy-hedge-on-per-try-timeout": _on_envoy,
+    # what meshlet tells the app, where a route says so
+    b"x-envoy-attempt-count": _drop,
+    b"x-envoy-expected-rq-timeout-ms": _on_envoy,
 }
 
 

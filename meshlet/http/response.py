@@ -73,6 +73,8 @@ def _parse_status_line(line: bytes) -> tuple[int, int, bytes]:
 
 _status_lines = Memo(_parse_status_line, entries=256)
 
+_KNOWN_STATUSES = frozenset(HTTPStatus)
+
 # --- handlers of the fields that mean something to a proxy: (head, line, value) ---
 
 #: what a Connection field cannot name away
@@ -146,8 +148,9 @@ _SPECIAL: dict[bytes, Callable[[ResponseHead, bytes, bytes], None]] = {
     b"date": _on_date,
     b"proxy-connection": _drop,
     b"te": _drop,
-    # meshlet writes this one itself
+    # meshlet writes these itself
     b"x-envoy-upstream-service-time": _drop,
+    b"x-envoy-attempt-count": _drop,
 }
 
 
@@ -173,5 +176,6 @@ def encode_response(head: ResponseHead, extra: bytes, body: bytes = b"") -> byte
 
 
 def status_line(status: int) -> bytes:
-    """Return `HTTP/1.1 404 Not Found` for a response of our own."""
-    return b"HTTP/1.1 %d %b" % (status, HTTPStatus(status).phrase.encode())
+    """Return `HTTP/1.1 404 Not Found` for a response of our own; a status without a name has none."""
+    phrase = HTTPStatus(status).phrase if status in _KNOWN_STATUSES else ""
+    return b"HTTP/1.1 %d %b" % (status, phrase.encode())

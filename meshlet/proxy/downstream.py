@@ -17,13 +17,14 @@ from meshlet.http.chunked import encode_chunk, encode_chunks, encode_last_chunk
 from meshlet.http.grammar import without_named
 from meshlet.http.head import RequestHead, ResponseHead, field_value
 from meshlet.http.reader import RequestReader, State
-from meshlet.http.reply import date_line, local_reply
+from meshlet.http.reply import Report, date_line, local_reply, own_response
 from meshlet.http.response import encode_response
 from meshlet.proxy.exchange import Exchange, Progress
 from meshlet.proxy.transports import is_reset, peer_name, reset
 from meshlet.timers import NEVER
 
 if TYPE_CHECKING:
+    from meshlet.http.answer import Answer
     from meshlet.proxy.listener import Listener
     from meshlet.proxy.relay import Relay
 
@@ -44,7 +45,6 @@ class Phase(IntEnum):
 _IDLE, _HEAD, _EXCHANGE, _FLUSHING, _DISCARDING, _LINGERING, _TUNNEL, _CLOSED = Phase
 
 _DONE = State.DONE
-_COMPLETE = Progress.COMPLETE
 
 # Further requests that a client may send ahead of its answers, in bytes; past it reading stops.
 _PIPELINE = 65536
@@ -144,7 +144,7 @@ class DownstreamConnection(asyncio.Protocol):
             # Its answers may still be on their way, with requests behind them that wait.
             self._half_closed = self._phase is _FLUSHING
             return self._half_closed
-        if self._exchange.request is not _COMPLETE:
+        if not self._exchange.whole:
             # A body cut short must not look whole to the app.
             self._exchange.fail(BadRequest("the client closed its side before the end of the request body"))
             return False
@@ -192,7 +192,7 @@ class DownstreamConnection(asyncio.Protocol):
         now = runtime.clock()
         if head.request_id is None or not self._trusted:
             head.request_id = runtime.new_request_id(now)
-        self._exchange = exchange = Exchange(self, head, settings, runtime, now)
+        self._exchange = exchange = settings.exchange(self, head, settings, runtime, now)
         exchange.start(data, complete)
 
     def on_data(self, data: bytes) -> None:
@@ -235,8 +235,23 @@ class DownstreamConnection(asyncio.Protocol):
 
     @property
     def remote(self) -> str:
-        """The client's address."""
+        """The client's address and port."""
         return peer_name(self._peer)
+
+    @property
+    def remote_host(self) -> str:
+        """The client's address."""
+        return self._peer[0] if isinstance(self._peer, tuple) else "unknown"
+
+    @property
+    def local(self) -> str:
+        """The address and port that the client has reached."""
+        return peer_name(self._transport.get_extra_info("sockname"))
+
+    @property
+    def trusted(self) -> bool:
+        """Whether the client has a say in how its requests are treated."""
+        return self._trusted
 
     def set_deadline(self, when: float) -> None:
         """Have `on_timer` act at that time; one that is moved before it is due costs nothing."""
@@ -266,7 +281,7 @@ class DownstreamConnection(asyncio.Protocol):
             else:
                 self._close_after = True
         # Nobody knows whether a client that waits for 100 Continue will send its body after a final response.
-        if exchange.request is not _COMPLETE and request.expects_continue and not exchange.continued:
+        if not exchange.whole and request.expects_continue and not exchange.continued:
             self._close_after = True
         if self._close_after or self._listener.draining:
             self._close_after = True
@@ -293,14 +308,25 @@ class DownstreamConnection(asyncio.Protocol):
         if self._chunked:
             self._transport.write(encode_last_chunk(trailers))
 
-    def send_local_reply(self, error: ProxyError, where: str) -> None:
+    def send_local_reply(self, error: ProxyError, report: Report) -> None:
         """Send a whole response for an error; after a fault of the client's the connection is closed."""
         exchange = self._exchange
         assert exchange is not None
-        if isinstance(error, BadRequest) or exchange.request is not _COMPLETE or self._listener.draining:
+        if isinstance(error, BadRequest) or not exchange.whole or self._listener.draining:
             self._close_after = True
         if not self._transport.is_closing():
-            self._transport.write(local_reply(error, exchange.head, where, close=self._close_after))
+            reply = local_reply(error, exchange.head, report, close=self._close_after, decorate=exchange.decorate_own)
+            self._transport.write(reply)
+
+    def send_answer(self, answer: Answer) -> None:
+        """Send a whole response of our own."""
+        exchange = self._exchange
+        assert exchange is not None
+        if not exchange.whole or self._listener.draining:
+            self._close_after = True
+        if not self._transport.is_closing():
+            response = own_response(answer, exchange.head, close=self._close_after, decorate=exchange.decorate_own)
+            self._transport.write(response)
 
     def abort(self) -> None:
         """Make the client see that its response is not whole: a reset, for the end of stream may mean `complete`."""
@@ -313,7 +339,7 @@ class DownstreamConnection(asyncio.Protocol):
     def finished(self, now: float) -> None:
         """Go on after the exchange."""
         exchange, self._exchange = self._exchange, None
-        if self._phase is _EXCHANGE and exchange is not None and exchange.request is _COMPLETE:
+        if self._phase is _EXCHANGE and exchange is not None and exchange.whole:
             self._next_request(now)
         elif self._phase is _TUNNEL:
             self._forget()
@@ -407,7 +433,7 @@ class DownstreamConnection(asyncio.Protocol):
             self._linger()
         elif not self._transport.is_closing():
             self._listener.refused(error, self.remote)
-            self._transport.write(local_reply(error, None, "", close=True))
+            self._transport.write(local_reply(error, None, Report(), close=True))
             self._linger()
 
     def _close(self) -> None:
@@ -454,8 +480,11 @@ class DownstreamConnection(asyncio.Protocol):
                 self._refuse(HeadTimeout("the request head did not arrive in time"))
             case Phase.IDLE:
                 self._close()
-            case _:
+            case Phase.LINGERING | Phase.DISCARDING:
                 self._transport.abort()
+            case _:
+                # What the client has not taken by now must not look whole to it.
+                reset(self._transport)
         return self._deadline
 
     def _probe(self, now: float) -> float | None:

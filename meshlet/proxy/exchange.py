@@ -2,12 +2,14 @@
 
 An exchange sits between a downstream stream and an upstream stream and knows no codec: it routes,
 takes a stream from the pool, passes bodies on as they come, and counts what happened at the end.
-Every error comes to `fail`, which makes of it a second send, a local reply, or an abort.
+Every error comes to `fail`, which makes of it another try, a local reply, or an abort. What only
+a request with more than one try needs is kept in `Tries`.
 """
 
 from __future__ import annotations
 
 from enum import IntEnum
+from functools import partial
 from typing import TYPE_CHECKING
 
 from meshlet.errors import (
@@ -15,21 +17,32 @@ from meshlet.errors import (
     DownstreamGone,
     NoRoute,
     ProxyError,
+    QueueTimeout,
     StreamIdle,
     UpstreamError,
     UpstreamProtocolError,
-    UpstreamReset,
     UpstreamTimeout,
 )
-from meshlet.http.head import UNTIL_CLOSE, field_value
+from meshlet.http.answer import Delay
+from meshlet.http.grammar import without_named
+from meshlet.http.head import UNTIL_CLOSE, ResponseHead, field_value
+from meshlet.http.reply import Report
+from meshlet.proxy.asked import asked_for
+from meshlet.proxy.extras import Extras
+from meshlet.proxy.mirror import MirroredRequest
+from meshlet.proxy.tries import Tries
+from meshlet.resilience.retry import IDEMPOTENT
 from meshlet.timers import NEVER
 
 if TYPE_CHECKING:
-    from meshlet.http.head import RequestHead, ResponseHead
-    from meshlet.proxy.settings import ListenerSettings, RequestStats, RouteAction, Runtime
+    from meshlet.http.answer import Answer
+    from meshlet.http.head import RequestHead
+    from meshlet.proxy.settings import ListenerSettings, RequestStats, RouteAction, Runtime, Target
     from meshlet.proxy.streams import DownstreamStream
-    from meshlet.upstream.cluster import Endpoint
-    from meshlet.upstream.connection import UpstreamConnection
+    from meshlet.resilience.breaker import Breaker
+    from meshlet.resilience.retry import RetryPolicy
+    from meshlet.upstream.connection import UpstreamConnection, UpstreamUser
+    from meshlet.upstream.endpoint import Endpoint
 
 
 class Progress(IntEnum):
@@ -42,40 +55,40 @@ class Progress(IntEnum):
 
 _WAITING, _BODY, _COMPLETE = Progress
 
-#: methods that may be sent twice (RFC 9110 section 9.2.2)
-IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
-
-# A request body is kept for a second send while it is not larger than this.
-_LONGEST_TAPE = 65536
-
 
 class Exchange:
     """It is its upstream stream's listener; the downstream stream calls `start`, `request_data`, `request_end`."""
 
     __slots__ = (
-        "_attempts",
         "_downstream",
-        "_endpoint",
+        "_extras",
         "_moved",
         "_persistent",
-        "_resent",
         "_route",
-        "_runtime",
         "_settings",
-        "_stats",
-        "_tape",
-        "_trailers",
-        "_upstream",
+        "_tries",
+        "attempts",
+        "breaker",
         "continued",
+        "endpoint",
+        "expiry",
         "flag",
         "head",
         "over",
         "received",
         "request",
         "response",
+        "runtime",
         "sent",
         "started",
+        "stats",
         "status",
+        "tape",
+        "target",
+        "trailers",
+        "try_started",
+        "upstream",
+        "upstream_host",
     )
 
     def __init__(
@@ -88,26 +101,32 @@ class Exchange:
     ) -> None:
         self._downstream = downstream
         self._settings = settings
-        self._runtime = runtime
+        self.runtime = runtime
         self.head = head
         self.started = now
         # where it goes
         self._route: RouteAction | None = None
-        self._stats: RequestStats = settings.unrouted
-        self._endpoint: Endpoint | None = None
-        self._upstream: UpstreamConnection | None = None
-        self._attempts = 0
-        self._resent = False
+        self.target: Target | None = None
+        self.breaker: Breaker | None = None  # that counts it
+        self.stats: RequestStats = settings.unrouted
+        self.endpoint: Endpoint | None = None
+        self.upstream: UpstreamConnection | None = None
+        self.upstream_host: str | None = None  # the endpoint of the last try
+        self.attempts = 0
+        self._tries: Tries | None = None
         self._persistent = True  # the app keeps its connection
         # how far it is
         self.request: Progress = _WAITING
         self.response: Progress = _WAITING
         self.continued = False  # the app said 100 Continue
         self.over = False
+        self.expiry = NEVER  # when the whole wait for a response ends
+        self.try_started = now
         #: request body that may have to be sent (again); None where it is too long or cannot be needed any more
-        self._tape: list[bytes] | None = None
-        self._trailers: tuple[bytes, ...] = ()
+        self.tape: list[bytes] | None = None
+        self.trailers: tuple[bytes, ...] = ()
         self._moved = 0
+        self._extras: Extras | None = None
         # what the log tells
         self.status = 0
         self.flag = ""
@@ -121,12 +140,16 @@ class Exchange:
         head = self.head
         if complete:
             self.request = _COMPLETE
-        route = self._settings.routes.match(head)
+        self._route = route = self._settings.routes.match(head)
         if route is None:
             self.fail(NoRoute("no route takes this request"))
             return
-        self._route = route
-        self._stats = stats = route.stats
+        target = route.target
+        if target is None and route.split is not None:
+            assert head.request_id is not None
+            target = route.split.choose(head.request_id)
+        self.target = target
+        self.stats = stats = route.stats if target is None else target.stats
         stats.active += 1
         if head.method == b"CONNECT" and not route.connect:
             self.fail(NoRoute("the route does not allow CONNECT", 405))
@@ -136,101 +159,260 @@ class Exchange:
         if route.max_body is not None and head.length > route.max_body:
             self.fail(_too_large(route.max_body))
             return
+        if head.envoy is not None or route.deadline_header is not None:
+            self._route = route = asked_for(route, head, trusted=self._downstream.trusted)
+            if not route.timeout:
+                self.fail(deadline_passed())
+                return
         if complete:
             # From the request's last byte the route's timeout runs.
-            timeout = route.timeout
-            self._downstream.set_deadline(self.started + timeout if timeout else NEVER)
+            self.expiry = self.started + route.timeout
+            self._downstream.set_deadline(self.started + route.soonest)
         else:
-            self._await_movement(self.started)
+            self._downstream.set_deadline(self.started + route.idle_timeout)
         if head.length != 0:
             self.received = len(data)
             if route.max_body is not None and self.received > route.max_body:
                 self.fail(_too_large(route.max_body))
                 return
-            self._tape = [data] if data else []
-        self._attempt(fresh=False)
+            self.tape = [data] if data else []
+        if route.steps:
+            self._take_steps(0, self.started)
+        else:
+            self._send()
 
     def request_data(self, data: bytes) -> None:
         """Take a piece of the request body."""
-        self.request = _BODY
+        if self._count(data):
+            self.pass_data(data)
+
+    def _count(self, data: bytes) -> bool:
+        """Count a piece of the request body; say whether it is within the limit."""
         self.received += len(data)
         route = self._route
         assert route is not None
         if route.max_body is not None and self.received > route.max_body:
             self.fail(_too_large(route.max_body))
-            return
-        tape = self._tape
+            return False
+        return True
+
+    def pass_data(self, data: bytes) -> None:
+        """Pass a piece of the request body on, and keep it as long as it may be needed again."""
+        self.request = _BODY
+        tape = self.tape
         if tape is not None:
             tape.append(data)
-            if self.received > _LONGEST_TAPE and self._upstream is not None:
-                self._tape = None
-        if self._upstream is not None:
-            self._upstream.send_data(data)
+            if self.received > self.policy.max_body and self.upstream is not None:
+                self.tape = None
+        if self._extras is not None and self._extras.mirror is not None:
+            self._extras.mirror.send_data(data)
+        if self.upstream is not None:
+            self.upstream.send_data(data)
         else:
-            self._downstream.pause_reading()  # until there is a connection
+            self.hold_request()  # until there is a connection
 
     def request_end(self, trailers: tuple[bytes, ...]) -> None:
         """Take the end of the request body."""
         self.request = _COMPLETE
-        self._trailers = trailers
-        if self._upstream is not None:
-            self._upstream.send_end(trailers)
+        self.trailers = trailers
+        if self._extras is not None and self._extras.mirror is not None:
+            self._extras.mirror.send_end(trailers)
+        if self.upstream is not None:
+            self.upstream.send_end(trailers)
         if self.response is _WAITING:
-            assert self._route is not None
-            timeout = self._route.timeout
-            self._downstream.set_deadline(self._runtime.clock() + timeout if timeout else NEVER)
+            route = self._route
+            assert route is not None
+            self.try_started = now = self.runtime.clock()
+            self.expiry = min(now + route.timeout, self.started + route.deadline)
+            if route.hedge is not None and self.breaker is not None:
+                self._more().arm_hedge(route.hedge)
+            self._downstream.set_deadline(self.soonest(now))
 
     def on_downstream_paused(self, paused: bool) -> None:
         """The client takes no more bytes for now, or takes them again."""
-        if self._upstream is not None:
+        if self.upstream is not None:
             if paused:
-                self._upstream.pause_reading()
+                self.upstream.pause_reading()
             else:
-                self._upstream.resume_reading()
+                self.upstream.resume_reading()
+
+    # --- before it is sent ---
+
+    def _take_steps(self, first: int, now: float) -> None:
+        """Take the route's steps from `first` on; send the request unless one of them answers it."""
+        route = self._route
+        assert route is not None
+        for index in range(first, len(route.steps)):
+            outcome = route.steps[index](self, now)
+            if outcome is None:
+                continue
+            if isinstance(outcome, Delay):
+                self._more().flags.append(outcome.flag)
+                self._more().pause(outcome.seconds, now, partial(self._after_delay, index + 1, outcome))
+            else:
+                self.answer(outcome)
+            return
+        self._send()
+
+    def _after_delay(self, index: int, delay: Delay) -> None:
+        now = self.runtime.clock()
+        assert self._route is not None
+        # The app's time begins now; the client's does not.
+        end = self.started + self._route.deadline
+        if now >= end:
+            self.fail(deadline_passed())
+            return
+        self.expiry = min(self.expiry + delay.seconds, end)
+        self.try_started = now
+        if delay.then is not None:
+            self.answer(delay.then)
+            return
+        self._downstream.set_deadline(self.soonest(now))
+        self._take_steps(index, now)
+
+    def answer(self, answer: Answer | ProxyError) -> None:
+        """End the exchange with a response of our own."""
+        if isinstance(answer, ProxyError):
+            self.fail(answer)
+            return
+        if self.over:
+            return
+        self.status = answer.status
+        self.flag = self._flags(answer.flag)
+        self._downstream.send_answer(answer)
+        self._finish(self.runtime.clock())
+
+    def keep_asked(self) -> None:
+        """Remember what the client has asked for, before something changes it."""
+        self.extras.asked = (self.head.target, field_value(self.head.lines, b"host"))
+
+    def _more(self) -> Tries:
+        tries = self._tries
+        if tries is None:
+            tries = self._tries = Tries(self)
+        return tries
 
     # --- the way to the app ---
 
-    def _attempt(self, *, fresh: bool) -> None:
+    def _send(self) -> None:
+        """Begin the first try."""
+        target = self.target
         route = self._route
+        assert target is not None
         assert route is not None
-        self._endpoint = None
+        self.breaker = breaker = target.breaker
+        # Breaker.enter, without the call.
+        if breaker.requests >= breaker.max_requests:
+            self.breaker = None
+            self.fail(breaker.overflow())
+            return
+        breaker.requests += 1
+        if route.mirror is not None and self.runtime.random() < route.mirror.share:
+            self._copy_to(route.mirror.target)
+        if route.hedge is not None and self.request is _COMPLETE:
+            self._more().arm_hedge(route.hedge)
+            self._downstream.set_deadline(self.soonest(self.started))
+        self._attempt(fresh=False)
+
+    def _copy_to(self, target: Target) -> None:
+        head = self.head
+        if head.upgrade is not None or head.method == b"CONNECT":
+            return  # a tunnel has no copy
+        self.extras.mirror = copy = MirroredRequest(head, self._downstream.upstream_lines(head), target, self.runtime)
+        copy.begin(b"".join(self.tape or ()), self.request is _COMPLETE and not self.trailers)
+        if self.trailers:
+            copy.send_end(self.trailers)
+
+    def _attempt(self, *, fresh: bool) -> None:
+        target = self.target
+        assert target is not None
+        cluster = target.cluster
+        tries = self._tries
+        head = self.head
         try:
-            self._endpoint = endpoint = route.cluster.pick()
-            self._attempts += 1
+            if tries is None and not cluster.hashes:
+                endpoint = cluster.pick()
+            else:
+                key = cluster.key_of(head, self._downstream.remote_host) if cluster.hashes else None
+                endpoint = cluster.pick(key, tries.tried if tries is not None else ())
+            self.endpoint = endpoint
+            self.upstream_host = endpoint.name
+            self.attempts += 1
             endpoint.active += 1
             if fresh:
-                endpoint.pool.acquire_fresh(self)
+                endpoint.pool.acquire_fresh(self, target.breaker)
                 return
-            stream = endpoint.pool.acquire(self, careful=self.head.method not in IDEMPOTENT)
+            stream = endpoint.pool.acquire(self, target.breaker, careful=head.method not in IDEMPOTENT)
         except UpstreamError as error:
             self.fail(error)
             return
         if stream is not None:
-            self.on_stream(stream)
+            self._begin_try(stream)
 
     def on_stream(self, stream: UpstreamConnection) -> None:
-        """Take the connection that `_attempt` asked for."""
-        self._upstream = stream
+        """Take the connection that was waited for."""
+        if self.policy.per_try_timeout and self.request is _COMPLETE:
+            self.try_started = now = self.runtime.clock()
+            self._begin_try(stream)
+            if not self.over:
+                self._downstream.set_deadline(self.soonest(now))
+        else:
+            self._begin_try(stream)
+
+    def _begin_try(self, stream: UpstreamConnection) -> None:
+        """Send the request, or what there is of it."""
+        self.upstream = stream
         head = self.head
-        endpoint = self._endpoint
+        endpoint = self.endpoint
         assert endpoint is not None
         endpoint.requests_total += 1
-        lines = self._downstream.upstream_lines(head)
-        tape = self._tape
+        route = self._route
+        assert route is not None
+        lines = self.attempt_lines() if route.annotates else self._downstream.upstream_lines(head)
+        tape = self.tape
         if tape is None:
             stream.send_head(self, head, lines, b"", True)
             return
         complete = self.request is _COMPLETE
-        stream.send_head(self, head, lines, b"".join(tape), complete and not self._trailers)
-        if complete and self._trailers:
-            stream.send_end(self._trailers)
-        if not stream.reused or self.received > _LONGEST_TAPE:
-            self._tape = None  # a fresh connection that dies is no stale one: nothing is sent twice
+        stream.send_head(self, head, lines, b"".join(tape), complete and not self.trailers)
+        if complete and self.trailers:
+            stream.send_end(self.trailers)
+        policy, route = self.policy, self._route
+        assert route is not None
+        # Without a policy nothing is sent twice but what a stale connection has lost, or a hedge.
+        wanted = stream.reused or policy.configured or route.hedge is not None
+        if not wanted or self.received > policy.max_body:
+            self.tape = None
         if not complete:
-            self._downstream.resume_reading()
+            self.take_request()
+
+    def attempt_lines(self) -> bytes:
+        """Return the header lines that this try's request gets, and prepare its head."""
+        head = self.head
+        lines = self._downstream.upstream_lines(head)
+        route = self._route
+        assert route is not None
+        if not route.annotates:
+            return lines
+        if route.attempt_rules is not None:
+            tries = self._more()
+            if tries.lines is None:
+                tries.lines = head.lines
+            head.lines = list(tries.lines)
+            route.attempt_rules.apply(head.lines, self)
+        if route.attempt_count:
+            lines += b"x-envoy-attempt-count: %d\r\n" % self.attempts
+        if route.deadline_header is not None:
+            # Until the whole request is there, all of the time is left.
+            now = self.runtime.clock()
+            left = min(route.timeout, self.expiry - now, self.started + route.deadline - now)
+            if left < NEVER:
+                lines += b"%b: %d\r\n" % (route.deadline_header, round(max(0.0, left) * 1000))
+        return lines
 
     def on_no_stream(self, error: UpstreamError) -> None:
         """There is no connection to be had."""
+        error.unseen = True
         self.fail(error)
 
     def on_upstream_error(self, error: UpstreamError) -> None:
@@ -242,9 +424,17 @@ class Exchange:
         if self.request is _COMPLETE:
             return
         if paused:
-            self._downstream.pause_reading()
+            self.hold_request()
         else:
-            self._downstream.resume_reading()
+            self.take_request()
+
+    def hold_request(self) -> None:
+        """Take no more of the request for now: the app cannot have it yet."""
+        self._downstream.pause_reading()
+
+    def take_request(self) -> None:
+        """Take more of the request."""
+        self._downstream.resume_reading()
 
     # --- the response, from upstream ---
 
@@ -255,26 +445,76 @@ class Exchange:
             if status == 101:
                 self._switch_protocols(head)
             elif self.head.minor == 1:  # a 1.0 client knows no interim responses
-                self.continued |= status == 100
+                if status == 100:
+                    self.continued = True
+                else:
+                    self._more().hinted = True
                 self._downstream.send_interim(head)
             return
+        now = self.runtime.clock()
+        endpoint = self.endpoint
+        assert endpoint is not None
+        if endpoint.watch is not None:
+            endpoint.watch.responded(status, now - self.try_started)
+        if (
+            status >= 400
+            and status in self.policy.statuses
+            and self._more().after_response(head, endpoint, complete and self.request is _COMPLETE, now)
+        ):
+            return
         self.status = status
+        if self._tries is not None:
+            self._tries.settle()
+            self.flag = self._flags("")
         if self.head.method == b"CONNECT" and status < 300:
             self._tunnel(head)
             return
-        self.response = _BODY
         self._persistent = not head.close and (head.minor == 1 or head.keep_alive) and head.length != UNTIL_CLOSE
         if head.timeout is not None:
-            assert self._endpoint is not None
-            self._endpoint.pool.learn_idle_timeout(head.timeout)
-        now = self._runtime.clock()
-        self._tape = None
+            endpoint.pool.learn_idle_timeout(head.timeout)
+        self.tape = None
+        self._deliver(head, data, complete, now)
+
+    def _deliver(self, head: ResponseHead, data: bytes, complete: bool, now: float) -> None:
+        """Begin the client's response."""
+        self.response = _BODY
+        route = self._route
+        assert route is not None
+        if route.decorates or self._extras is not None:
+            self._decorate(head, route)
         self.sent = len(data)
-        self._downstream.send_head(head, int((now - self.started) * 1000), data, complete)
+        self._downstream.send_head(head, int((now - self.try_started) * 1000), data, complete)
         if complete:
             self._finish(now)
         elif not self.over:
-            self._await_movement(now)
+            self._downstream.set_deadline(now + route.idle_timeout)
+
+    def _decorate(self, head: ResponseHead, route: RouteAction) -> None:
+        """Change the head as the route says, and as filters and limits asked."""
+        rules = route.response_rules
+        if rules is not None:
+            if not rules.constant:
+                self.extras.response_head = head
+            rules.apply(head.lines, self)
+        if route.attempt_count:
+            head.lines.append(b"x-envoy-attempt-count: %d" % self.attempts)
+        extras = self._extras
+        if extras is not None and extras.extra_response:
+            if extras.replaced_response:
+                head.lines = without_named(head.lines, extras.replaced_response)
+            head.lines += self._extra_lines
+
+    def decorate_own(self, status: int, lines: list[bytes]) -> None:
+        """Change the head of a response of our own as that of an app's would be."""
+        route = self._route
+        if route is not None and (route.decorates or self._extras is not None):
+            head = ResponseHead(status, 1, lines)
+            self._decorate(head, route)
+            lines[:] = head.lines
+
+    @property
+    def _extra_lines(self) -> list[bytes]:
+        return self.extra_response.split(b"\r\n")[:-1]
 
     def on_data(self, data: bytes) -> None:
         """Take a piece of the response body."""
@@ -284,7 +524,7 @@ class Exchange:
     def on_end(self, trailers: tuple[bytes, ...]) -> None:
         """Take the end of the response body."""
         self._downstream.send_end(trailers)
-        self._finish(self._runtime.clock())
+        self._finish(self.runtime.clock())
 
     # --- tunnels ---
 
@@ -304,102 +544,162 @@ class Exchange:
 
         self.response = _BODY
         self._downstream.send_interim(head)
-        upstream, self._upstream = self._upstream, None
+        upstream, self.upstream = self.upstream, None
         assert upstream is not None
         self._downstream.set_deadline(NEVER)
         relay = join(
-            self._downstream.detach(), upstream.detach(), self._runtime, self._settings.limits, self._tunnel_closed
+            self._downstream.detach(), upstream.detach(), self.runtime, self._settings.limits, self._tunnel_closed
         )
         self._downstream.tunnel_started(relay)
 
     def _tunnel_closed(self, received: int, sent: int, flag: str) -> None:
         self.received, self.sent, self.flag = received, sent, flag
-        self._upstream_over()
-        now = self._runtime.clock()
+        self.leave_endpoint()
+        now = self.runtime.clock()
         self._record(now)
         self._downstream.finished(now)
-
-    # --- the end ---
-
-    def _await_movement(self, now: float) -> None:
-        idle = self._settings.limits.stream_idle_timeout
-        self._downstream.set_deadline(now + idle if idle else NEVER)
-
-    def on_deadline(self, now: float) -> float:
-        """Fail where nothing moved for too long; return when to look again."""
-        if self.response is _WAITING and self.request is _COMPLETE:
-            assert self._route is not None
-            self.fail(UpstreamTimeout(f"no response within {self._route.timeout:g} s"))
-            return NEVER
-        moved = self.received + self.sent
-        idle = self._settings.limits.stream_idle_timeout
-        if moved != self._moved:
-            self._moved = moved
-            return now + idle
-        # A client that stopped half-way through its request, or an app (or client) half-way through the response.
-        self.fail(StreamIdle(f"no byte moved for {idle:g} s", 408 if self.request is not _COMPLETE else 504))
-        return NEVER
 
     def _break(self, detail: str) -> None:
         self.fail(UpstreamProtocolError(detail))
 
+    # --- deadlines ---
+
+    def soonest(self, now: float) -> float:
+        """Return when `on_deadline` has something to do."""
+        tries = self._tries
+        if tries is not None and tries.resume_at < NEVER:
+            # The time may have begun to run within the pause. What comes before the first try has none.
+            return tries.resume_at if self.breaker is None else min(tries.resume_at, self.expiry)
+        route = self._route
+        assert route is not None
+        if self.response is not _WAITING or self.request is not _COMPLETE:
+            return now + route.idle_timeout
+        # Silence bounds this wait as well (as in Envoy): where there is no timeout, nothing else would.
+        soonest = min(self.expiry, self.try_started + route.idle_timeout)
+        if self.policy.per_try_timeout and not self._queued:
+            soonest = min(soonest, self.try_started + self.policy.per_try_timeout)
+        return min(soonest, tries.hedge_at) if tries is not None else soonest
+
+    def on_deadline(self, now: float) -> float:
+        """Go on after a pause, or fail where nothing moved for too long; return when to look again."""
+        tries = self._tries
+        if tries is not None and tries.resume_at < NEVER and (self.breaker is None or now < self.expiry):
+            tries.go_on(now)
+        elif self.response is _WAITING and self.request is _COMPLETE:
+            self._waited(now, tries)
+        else:
+            moved = self.received + self.sent
+            if moved == self._moved:
+                assert self._route is not None
+                # A client that stopped half-way through its request, or an app (or client) within the response.
+                status = 504 if self.whole else 408
+                self.fail(StreamIdle(f"no byte moved for {self._route.idle_timeout:g} s", status))
+            self._moved = moved
+        return NEVER if self.over else self.soonest(now)
+
+    @property
+    def _queued(self) -> bool:
+        """Whether there is no room for its connection yet: no try has begun, and no endpoint is to blame."""
+        return self.upstream is None and self.endpoint is not None and self.endpoint.pool.queues(self)
+
+    def _waited(self, now: float, tries: Tries | None) -> None:
+        """Do what the wait for a response has made due."""
+        route = self._route
+        assert route is not None
+        if now >= self.expiry:
+            if self._queued:
+                self.fail(QueueTimeout(f"no free connection within {route.timeout:g} s"))
+            else:
+                self.fail(UpstreamTimeout(f"no response within {route.timeout:g} s"))
+            return
+        if now >= self.try_started + route.idle_timeout:
+            self.fail(StreamIdle(f"no byte moved for {route.idle_timeout:g} s"))
+            return
+        if tries is not None and tries.hedge_at <= now:
+            tries.begin_hedge(now)
+        limit = self.policy.per_try_timeout
+        if limit and self.endpoint is not None and not self._queued and now >= self.try_started + limit:
+            self.stats.try_timeouts += 1
+            self.fail(UpstreamTimeout(f"no response to this try within {limit:g} s"))
+
+    # --- further tries ---
+
     def fail(self, error: ProxyError) -> None:
-        """Turn an error into a second send, a local reply, or an abort. The one place where that is decided."""
+        """Turn an error into another try, a local reply, or an abort. The one place where that is decided."""
         if self.over:
             return
-        upstream, self._upstream = self._upstream, None
-        if self._may_send_again(error, upstream):
-            assert self._endpoint is not None
-            self._resent = True
-            self._endpoint.active -= 1
-            self._attempt(fresh=True)
-            return
+        upstream, self.upstream = self.upstream, None
+        endpoint = self.endpoint
         if upstream is not None:
             upstream.abort()
-        elif self._endpoint is not None:
-            self._endpoint.pool.cancel(self)
-        self.flag = error.flag
-        self._upstream_over()
+        elif endpoint is not None:
+            endpoint.pool.cancel(self)
+        self.leave_endpoint()
+        if (
+            self.response is _WAITING
+            and isinstance(error, UpstreamError)
+            and self._retry_error(error, endpoint, upstream)
+        ):
+            return
+        self.flag = self._flags(error.flag)
         if isinstance(error, DownstreamGone):
             pass
         elif self.response is _WAITING:
             self.status = error.status
-            self._downstream.send_local_reply(error, self._where())
+            self._downstream.send_local_reply(error, self._report())
         else:
             self._downstream.abort()
-        self._finish(self._runtime.clock())
+        self._finish(self.runtime.clock())
 
-    def _may_send_again(self, error: ProxyError, upstream: UpstreamConnection | None) -> bool:
-        """Say whether the app closed a pooled connection before it saw a request that may be sent twice."""
-        if not (isinstance(error, UpstreamReset) and upstream is not None and upstream.reused):
-            return False
-        if upstream.response_began or self.response is not _WAITING or self.continued or self._resent:
-            return False
-        assert self._endpoint is not None
-        pool = self._endpoint.pool
-        pool.stale_total += 1
-        pool.learn_idle_timeout(self.started - upstream.idle_since)
-        return self.head.method in IDEMPOTENT and (self.head.length == 0 or self._tape is not None)
+    def _retry_error(
+        self, error: UpstreamError, endpoint: Endpoint | None, upstream: UpstreamConnection | None
+    ) -> bool:
+        """Try again after an error if that is safe and allowed; say whether."""
+        return endpoint is not None and self._more().after_error(error, endpoint, upstream)
 
-    def _where(self) -> str:
-        if self._route is None:
-            return ""
-        attempts = f"{self._attempts} attempt{'' if self._attempts == 1 else 's'}"
-        endpoint = f", endpoint {self._endpoint.name}" if self._endpoint is not None else ""
-        return f"cluster {self._route.cluster.name}{endpoint}, {attempts}"
+    def try_again(self, *, fresh: bool = False) -> None:
+        """Make another try; `fresh`: on a connection that has not been idle."""
+        self.try_started = now = self.runtime.clock()
+        self._downstream.set_deadline(self.soonest(now))
+        self._attempt(fresh=fresh)
 
-    def _upstream_over(self) -> None:
-        if self._endpoint is not None and not self.over:
-            self._endpoint.active -= 1
+    def send_copy(self, user: UpstreamUser, stream: UpstreamConnection, endpoint: Endpoint) -> None:
+        """Send the whole request once more, to `endpoint`, on behalf of `user`."""
+        head = self.head
+        host, self.upstream_host = self.upstream_host, endpoint.name  # the lines may tell it
+        lines = self.attempt_lines()
+        self.upstream_host = host
+        stream.send_head(user, head, lines, b"".join(self.tape or ()), not self.trailers)
+        if self.trailers:
+            stream.send_end(self.trailers)
+
+    # --- the end ---
+
+    def _flags(self, flag: str) -> str:
+        """Return the response flag behind those that were noted on the way, as Envoy writes them."""
+        if self._tries is None or not self._tries.flags:
+            return flag
+        return ",".join(dict.fromkeys(filter(None, (*self._tries.flags, flag))))
+
+    def _report(self) -> Report:
+        cluster = self.target.cluster.name if self.target is not None else None
+        failures = self._tries.failures if self._tries is not None else []
+        return Report(self.flag, cluster, self.upstream_host, self.attempts, tuple(failures))
+
+    def leave_endpoint(self) -> None:
+        endpoint, self.endpoint = self.endpoint, None
+        if endpoint is not None:
+            endpoint.active -= 1
 
     def _finish(self, now: float) -> None:
         if self.over:
             return
-        upstream = self._upstream
+        upstream = self.upstream
         if upstream is not None:
-            self._upstream = None
-            assert self._endpoint is not None
-            self._endpoint.active -= 1
+            endpoint = self.endpoint
+            assert endpoint is not None
+            self.upstream = self.endpoint = None
+            endpoint.active -= 1
             # An app that answered before it had the whole request is not sent the rest.
             if self.request is _COMPLETE and self._persistent:
                 upstream.release(now)
@@ -411,33 +711,145 @@ class Exchange:
 
     def _record(self, now: float) -> None:
         self.over = True
+        if self._tries is not None:
+            self._tries.end()
+        if self._extras is not None and self._extras.mirror is not None and self.request is not _COMPLETE:
+            self._extras.mirror.abort()
+        if self.breaker is not None:
+            self.breaker.requests -= 1
         duration = now - self.started
         if self._route is not None:
-            self._stats.active -= 1
-        self._stats.record(self.status, self.flag, duration, self.received, self.sent)
+            self.stats.active -= 1
+        self.stats.record(self.status, self.flag, duration, self.received, self.sent)
         log = self._settings.access_log
         if log is not None:
             head = self.head
+            asked = self._extras.asked if self._extras is not None else None
             log.record(
                 (
-                    self._runtime.wall_clock() - duration,
+                    self.runtime.wall_clock() - duration,
                     duration,
                     self._settings.name,
-                    self._route.cluster.name if self._route is not None else None,
+                    self.cluster_name,
                     "HTTP/1.1" if head.minor else "HTTP/1.0",
                     head.method,
-                    head.target,
-                    field_value(head.lines, b"host"),
+                    asked[0] if asked is not None else head.target,
+                    asked[1] if asked is not None else field_value(head.lines, b"host"),
                     self.status,
                     self.flag,
                     self.received,
                     self.sent,
                     self._downstream.remote,
-                    self._endpoint.name if self._endpoint is not None else None,
+                    self.upstream_host,
                     head.request_id,
-                    self._attempts,
+                    self.attempts,
                 )
             )
+
+    # --- what others ask for ---
+
+    @property
+    def whole(self) -> bool:
+        """Whether the client has sent its whole request."""
+        return self.request is _COMPLETE
+
+    @property
+    def downstream(self) -> DownstreamStream:
+        """The client."""
+        return self._downstream
+
+    @property
+    def now(self) -> float:
+        """The clock's time."""
+        return self.runtime.clock()
+
+    @property
+    def extras(self) -> Extras:
+        """What only some exchanges need."""
+        extras = self._extras
+        if extras is None:
+            extras = self._extras = Extras()
+        return extras
+
+    @property
+    def extra_response(self) -> bytes:
+        """Lines, each ending in CRLF, for the head of the response."""
+        return self._extras.extra_response if self._extras is not None else b""
+
+    @extra_response.setter
+    def extra_response(self, lines: bytes) -> None:
+        self.extras.extra_response = lines
+
+    @property
+    def replaced_response(self) -> frozenset[bytes]:
+        """Fields of the app's response that they take the place of."""
+        return self._extras.replaced_response if self._extras is not None else frozenset()
+
+    @replaced_response.setter
+    def replaced_response(self, names: frozenset[bytes]) -> None:
+        self.extras.replaced_response = names
+
+    @property
+    def policy(self) -> RetryPolicy:
+        """When it may be sent again."""
+        assert self._route is not None
+        return self._route.policy
+
+    @property
+    def response_head(self) -> ResponseHead | None:
+        """The app's response, once it is passed on."""
+        return self._extras.response_head if self._extras is not None else None
+
+    @property
+    def remote(self) -> str:
+        """The client's address and port."""
+        return self._downstream.remote
+
+    @property
+    def remote_host(self) -> str:
+        """The client's address."""
+        return self._downstream.remote_host
+
+    @property
+    def local(self) -> str:
+        """The address and port that the client has reached."""
+        return self._downstream.local
+
+    @property
+    def scheme(self) -> bytes:
+        """`http` or `https`, as the client has it."""
+        proto = self.head.forwarded_proto
+        return proto if self._downstream.trusted and proto in (b"http", b"https") else b"http"
+
+    @property
+    def listener_name(self) -> str:
+        """The listener that it came in by."""
+        return self._settings.name
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the request head was there."""
+        return self.runtime.clock() - self.started
+
+    @property
+    def cluster_name(self) -> str | None:
+        """The cluster it goes to."""
+        return self.target.cluster.name if self.target is not None else None
+
+    @property
+    def route_name(self) -> str | None:
+        """The route's name, if it has one."""
+        return self._route.name if self._route is not None else None
+
+    @property
+    def started_wall(self) -> float:
+        """When the request head was there, in unix seconds."""
+        return self.runtime.wall_clock() - (self.runtime.clock() - self.started)
+
+
+def deadline_passed() -> UpstreamTimeout:
+    """Return the error for a request that nobody waits for any more."""
+    return UpstreamTimeout("the client's deadline has passed")
 
 
 def _too_large(limit: int) -> BadRequest:

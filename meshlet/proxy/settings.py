@@ -10,13 +10,25 @@ from meshlet.telemetry.metrics import Histogram
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import TypeAlias
 
     from meshlet.config.schema import Limits
+    from meshlet.filters.chain import Chain
+    from meshlet.filters.steps import Verdict
     from meshlet.http.head import HeadLimits
+    from meshlet.proxy.exchange import Exchange
+    from meshlet.resilience.breaker import Breaker
+    from meshlet.resilience.quantile import LatencyQuantile
+    from meshlet.resilience.retry import RetryPolicy
+    from meshlet.routing.header_rules import Rules as HeaderRules
+    from meshlet.routing.split import WeightedChoice
     from meshlet.routing.table import RouteTable
     from meshlet.telemetry.access_log import AccessLog
     from meshlet.timers import Timers
     from meshlet.upstream.cluster import Cluster
+
+if TYPE_CHECKING:
+    Step: TypeAlias = Callable[[Exchange, float], Verdict]
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -24,7 +36,22 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 class RequestStats:
     """What is counted about the requests (or TCP connections) between one listener and one cluster."""
 
-    __slots__ = ("active", "codes", "duration", "received", "sent")
+    __slots__ = (
+        "active",
+        "codes",
+        "duration",
+        "hedges",
+        "hedges_won",
+        "mirrors",
+        "mirrors_dropped",
+        "received",
+        "retries",
+        "retries_exhausted",
+        "retries_over_budget",
+        "retries_successful",
+        "sent",
+        "try_timeouts",
+    )
 
     def __init__(self) -> None:
         self.active = 0
@@ -32,6 +59,15 @@ class RequestStats:
         self.duration = Histogram()
         self.received = 0  # bytes of bodies from clients
         self.sent = 0  # and to them
+        self.retries = 0
+        self.retries_successful = 0  # requests that were answered well after a retry
+        self.retries_exhausted = 0  # requests that failed after all the tries their route allows
+        self.retries_over_budget = 0
+        self.try_timeouts = 0  # tries that took longer than their route lets one take
+        self.hedges = 0
+        self.hedges_won = 0
+        self.mirrors = 0
+        self.mirrors_dropped = 0
 
     def record(self, status: int, flag: str, seconds: float, received: int, sent: int) -> None:
         """Count one that has ended."""
@@ -75,12 +111,56 @@ class ListenerStats:
 
 
 @dataclass(frozen=True, slots=True)
+class Target:
+    """A cluster that a route sends requests to."""
+
+    cluster: Cluster
+    breaker: Breaker  # of the route's priority
+    stats: RequestStats
+
+
+@dataclass(frozen=True, slots=True)
+class HedgeSettings:
+    """When a second try begins."""
+
+    after: float | None  # seconds
+    latency: dict[str, LatencyQuantile]  # or as long as most responses take, by cluster
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorSettings:
+    """Where copies go."""
+
+    target: Target
+    share: float  # of the requests, 0 to 1
+
+
+@dataclass(frozen=True, slots=True)
 class RouteAction:
     """Where and how the requests of a route go."""
 
-    cluster: Cluster
+    name: str | None
+    #: None where `split` chooses, or where a step answers every request
+    target: Target | None
+    split: WeightedChoice[Target] | None
     stats: RequestStats
-    timeout: float  # seconds, 0 for none
+    #: what is done with a request head before it is sent, in this order; each may answer instead
+    steps: tuple[Step, ...]
+    chain: Chain | None  # filters, which come after the steps
+    last_steps: tuple[Step, ...]  # where there are filters: what comes after them
+    annotates: bool  # each try's request gets lines of its own:
+    attempt_rules: HeaderRules | None  # those that are known only once there is an endpoint
+    decorates: bool  # the response head is changed:
+    response_rules: HeaderRules | None
+    timeout: float  # seconds, or NEVER
+    deadline: float  # seconds from the request's head to when the client waits no longer, whatever happens; or NEVER
+    soonest: float  # seconds from the request's end to the first look at the clock: the timeout, or a try's, or a hedge
+    idle_timeout: float  # seconds, or NEVER
+    policy: RetryPolicy
+    hedge: HedgeSettings | None
+    mirror: MirrorSettings | None
+    deadline_header: bytes | None  # lower case
+    attempt_count: bool
     upgrades: frozenset[bytes]  # protocol names in lower case; `*` for any
     connect: bool
     max_body: int | None  # bytes
@@ -98,6 +178,7 @@ class ListenerSettings:
     head_limits: HeadLimits
     trusted: tuple[Network, ...]
     server_header: str
+    exchange: type[Exchange]  # what plays a request: with filters or without
     stats: ListenerStats
     unrouted: RequestStats
     access_log: AccessLog | None
@@ -137,3 +218,4 @@ class Runtime:
     clock: Callable[[], float]  # seconds, monotonic
     wall_clock: Callable[[], float]  # unix seconds
     new_request_id: Callable[[float], bytes]  # of the clock's time
+    random: Callable[[], float]  # evenly from 0 up to but without 1

@@ -8,7 +8,9 @@ if TYPE_CHECKING:
     import asyncio
 
     from meshlet.errors import ProxyError
+    from meshlet.http.answer import Answer
     from meshlet.http.head import RequestHead, ResponseHead
+    from meshlet.http.reply import Report
     from meshlet.proxy.relay import Relay
 
 
@@ -17,7 +19,22 @@ class DownstreamStream(Protocol):
 
     @property
     def remote(self) -> str:
+        """The client's address and port."""
+        ...
+
+    @property
+    def remote_host(self) -> str:
         """The client's address."""
+        ...
+
+    @property
+    def local(self) -> str:
+        """The address and port that the client has reached."""
+        ...
+
+    @property
+    def trusted(self) -> bool:
+        """Whether the client has a say in how its requests are treated."""
         ...
 
     def upstream_lines(self, head: RequestHead) -> bytes:
@@ -44,8 +61,12 @@ class DownstreamStream(Protocol):
         """End the response body."""
         ...
 
-    def send_local_reply(self, error: ProxyError, where: str) -> None:
+    def send_local_reply(self, error: ProxyError, report: Report) -> None:
         """Send a whole response for an error."""
+        ...
+
+    def send_answer(self, answer: Answer) -> None:
+        """Send a whole response of our own."""
         ...
 
     def abort(self) -> None:

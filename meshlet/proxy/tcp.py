@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, cast
 
-from meshlet.errors import NoRoute, ProxyError
+from meshlet.errors import NoRoute, ProxyError, UpstreamError
 from meshlet.proxy.relay import Relay
 from meshlet.proxy.transports import peer_name, reset
+from meshlet.resilience.retry import DEFAULT_POLICY
+from meshlet.upstream.balancers.keys import hash_key
 from meshlet.upstream.connect import connect
 
 if TYPE_CHECKING:
     from meshlet.proxy.listener import Listener
-    from meshlet.upstream.cluster import Endpoint
+    from meshlet.upstream.cluster import Cluster
+    from meshlet.upstream.endpoint import Endpoint
 
 # What either side may say before the two are joined; past it reading stops.
 _EARLY = 65536
@@ -74,6 +77,7 @@ class TcpConnection(Side):
         self._app: AppSide | None = None
         self._relay: Relay | None = None
         self._endpoint: Endpoint | None = None
+        self._attempts = 0
 
     # --- asyncio.Protocol, until the app is reached ---
 
@@ -97,25 +101,42 @@ class TcpConnection(Side):
 
     async def _connect(self) -> None:
         cluster = self._settings.tcp_cluster
-        try:
-            if cluster is None:
-                raise NoRoute("the listener has no cluster for TCP connections")
-            endpoint = cluster.pick()
-            endpoint.pool.reserve()
-        except ProxyError as error:
-            self._give_up(error.flag)
-            return
-        self._endpoint = endpoint
-        endpoint.active += 1
-        endpoint.requests_total += 1
-        try:
-            self._app = await connect(endpoint.address, lambda: AppSide(self), cluster.connect_timeout)
-        except ProxyError as error:
-            endpoint.pool.connect_failures_total += 1
-            self._give_up(error.flag)
-            return
+        tried: list[Endpoint] = []
+        while True:
+            try:
+                if cluster is None:
+                    raise NoRoute("the listener has no cluster for TCP connections")
+                endpoint = cluster.pick(self._key(cluster), tried)
+                endpoint.pool.reserve()
+            except ProxyError as error:
+                self._give_up(error.flag)
+                return
+            self._endpoint = endpoint
+            self._attempts += 1
+            endpoint.requests_total += 1
+            try:
+                self._app = await connect(endpoint.address, lambda: AppSide(self), cluster.connect_timeout)
+            except UpstreamError as error:
+                endpoint.pool.connect_failures_total += 1
+                if endpoint.watch is not None:
+                    endpoint.watch.failed(error, 0.0)
+                tried.append(endpoint)
+                # Nothing was sent, so another endpoint may be asked.
+                if len(tried) > DEFAULT_POLICY.attempts or not cluster.has_other(tried):
+                    self._give_up(error.flag)
+                    return
+                self._release()
+                self._endpoint = None
+                continue
+            break
         if self._may_join():
             self._join()
+
+    def _key(self, cluster: Cluster) -> int | None:
+        """Return what the client sticks to an endpoint by; a connection has no header to look at."""
+        if cluster.config.hash_on is None or not cluster.config.hash_on.source or not isinstance(self._peer, tuple):
+            return None
+        return hash_key(self._peer[0].encode())
 
     def _may_join(self) -> bool:
         """Whether there is nothing left to find out about the client."""
@@ -131,6 +152,9 @@ class TcpConnection(Side):
 
     def _join(self) -> None:
         assert self._app is not None
+        assert self._endpoint is not None
+        # Not before: an app that was dialled while nobody knew what the client would speak has nothing to do yet.
+        self._endpoint.active += 1
         self._relay = relay = Relay(self._listener.runtime, self._settings.limits.tcp_idle_timeout, self._relayed)
         for end, side in ((relay.downstream, self), (relay.upstream, self._app)):
             end.connection_made(side.transport)
@@ -171,7 +195,8 @@ class TcpConnection(Side):
     def _release(self) -> None:
         """Give the place at the endpoint back."""
         if self._endpoint is not None:
-            self._endpoint.active -= 1
+            if self._relay is not None:
+                self._endpoint.active -= 1
             self._endpoint.pool.unreserve()
 
     def _record(self, received: int, sent: int, flag: str) -> None:
@@ -200,6 +225,6 @@ class TcpConnection(Side):
                     peer_name(self._peer),
                     self._endpoint.name if self._endpoint is not None else None,
                     None,
-                    1 if self._endpoint is not None else 0,
+                    self._attempts,
                 )
             )

@@ -53,12 +53,14 @@ def decode(data: bytes | Raw, kind: type[T]) -> T:
 
 
 def _plain(value: object) -> object:
-    # Durations and sizes are a float and an int with another name, which msgspec does not see.
+    # Durations, sizes and conditions are a float, an int and a str with another name, which msgspec does not see.
     match value:
         case float():
             return float(value)
         case int():
             return int(value)
+        case str():
+            return str(value)
     raise NotImplementedError(type(value))
 
 

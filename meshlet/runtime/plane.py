@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from random import random
 from typing import TYPE_CHECKING, Any, Protocol
 
 from meshlet.config.schema import AccessLog as AccessLogConfig
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from meshlet.config.schema import Config
     from meshlet.config.units import Address
+    from meshlet.upstream.endpoint import Endpoint
 
 logger = logging.getLogger("meshlet.runtime")
 
@@ -81,7 +83,7 @@ class DataPlane:
         self._bind = bind
         self._shared_log = shared_log
         self._timers = Timers(time.monotonic, loop.call_later)
-        self._runtime = Runtime(self._timers, time.monotonic, time.time, RequestIds())
+        self._runtime = Runtime(self._timers, time.monotonic, time.time, RequestIds(), random)
         self._compiler = Compiler(self._timers, time.monotonic)
         self._snapshot: Snapshot | None = None
         self._listeners: dict[object, Listener] = {}
@@ -183,6 +185,10 @@ class DataPlane:
                 "endpoints": [
                     {
                         "address": endpoint.name,
+                        "state": _state(endpoint),
+                        "weight": endpoint.weight,
+                        "priority": endpoint.priority,
+                        "zone": endpoint.zone,
                         "connections": endpoint.pool.open,
                         "idle": endpoint.pool.idle,
                         "pending": endpoint.pool.pending,
@@ -276,6 +282,12 @@ class DataPlane:
         if self._access_log is not None:
             await self._access_log.close()
         return left
+
+
+def _state(endpoint: Endpoint) -> str:
+    if not endpoint.healthy:
+        return f"unhealthy: {endpoint.health_error or 'not checked yet'}"
+    return "ejected" if endpoint.ejected else "available"
 
 
 class _Dialled(asyncio.Protocol):

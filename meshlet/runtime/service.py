@@ -15,6 +15,7 @@ from meshlet.admin.health import HealthServer
 from meshlet.admin.server import AdminServer
 from meshlet.config.dump import dump
 from meshlet.config.load import ConfigError, load
+from meshlet.filters.check import check_filters
 from meshlet.runtime.compile import digest
 from meshlet.runtime.memory import settle
 from meshlet.runtime.reload import History, Watch
@@ -148,7 +149,7 @@ class Service:
         async with self._reloading:
             try:
                 # In a thread: parsing a large config would hold up every request in flight.
-                config = await asyncio.to_thread(load, path)
+                config = await asyncio.to_thread(load, path, check_filters)
                 if self._draining or self._drained:
                     logger.warning("%s: read again, but not used: it would open the listeners again", path)
                     return

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 Dump = dict[str, Any]
 
+# Numbers that say what something is, not how much of it there is.
+_FACTS = frozenset({"weight", "priority"})
+
 
 def total(parts: Sequence[Iterable[Family]]) -> list[Family]:
     """Add up the families of several processes. Spans of time do not add up: of those the longest counts."""
@@ -45,20 +48,21 @@ def _samples(name: str, parts: Iterable[Iterable[Family]]) -> Iterator[Sample]:
 def add_up(parts: Iterable[Iterable[Dump]], *identity: str) -> list[Dump]:
     """Make one of the objects that agree on the keys of `identity`: numbers are added, lists of objects too.
 
-    Objects in a list are the same where their address is. For anything else the first that says something is right.
+    Objects in a list are the same where their address is. For anything else, and for what is the same in all processes,
+    the first that says something is right.
     """
     groups: dict[tuple[Any, ...], list[Dump]] = {}
     for dump in (dump for part in parts for dump in part):
         groups.setdefault(tuple(dump.get(key) for key in identity), []).append(dump)
-    return [{key: _one([dump.get(key) for dump in group]) for key in group[0]} for group in groups.values()]
+    return [{key: _one(key, [dump.get(key) for dump in group]) for key in group[0]} for group in groups.values()]
 
 
-def _one(values: list[Any]) -> Any:
+def _one(key: str, values: list[Any]) -> Any:
     said = [value for value in values if value is not None]
     match said:
         case []:
             return None
-        case [int() | float(), *_] if not isinstance(said[0], bool):
+        case [int() | float(), *_] if not isinstance(said[0], bool) and key not in _FACTS:
             return sum(said)
         case [list(), *_]:
             return add_up(said, "address")

@@ -1,16 +1,17 @@
 """The connections to one endpoint: reused last in first out, bounded, and queued for where there are none.
 
-Taking and giving back a pooled connection is plain function calls: no task, no Future. Only opening
-a connection makes a task.
+The bound is the cluster's: its pools share one `Room`. Taking and giving back a pooled connection is plain function
+calls: no task, no Future. Only opening a connection makes a task.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 from meshlet.errors import ConnectFailure, Overflow, UpstreamError, UpstreamReset
 from meshlet.http.head import HeadLimits
+from meshlet.resilience.breaker import Breaker, ConnectionLimit
 from meshlet.timers import NEVER, Timers
 from meshlet.upstream.connect import connect
 from meshlet.upstream.connection import UpstreamConnection
@@ -22,10 +23,8 @@ if TYPE_CHECKING:
 
 
 class PoolSettings(NamedTuple):
-    """Bounds in numbers and seconds."""
+    """Bounds, in seconds where they are times."""
 
-    max_connections: int
-    max_pending: int
     connect_timeout: float
     pending_timeout: float
     idle_timeout: float
@@ -44,6 +43,38 @@ class Waiter(Protocol):
         ...
 
 
+class Room(ConnectionLimit):
+    """The connections that the pools of a cluster may have open together, and who of them waits for one."""
+
+    __slots__ = ("claims", "pools")
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(limit)
+        self.pools: dict[Pool, None] = {}
+        #: who waits, first come first; the limit's own queue, here to be looked at without a call
+        self.claims = cast("dict[Pool, None]", self._waiting)
+
+    def make(self) -> bool:
+        """Say whether there is room for one more connection, after closing the one idle for longest if need be."""
+        if self.count < self.limit:
+            return True
+        # Whoever gives a connection back while somebody waits closes it: then there are no idle ones to look for.
+        if self.claims:
+            return False
+        idle = [pool.longest_idle for pool in self.pools if pool.idle]
+        if not idle:
+            return False
+        min(idle, key=lambda connection: connection.idle_since).abort()
+        return True
+
+
+class _Waiting(NamedTuple):
+    """A waiter's place in the queue."""
+
+    deadline: float
+    breaker: Breaker | None  # where it is counted as pending: it waits for a connection that may not be opened yet
+
+
 # Connections must be worth keeping, and an app that restarts must not teach us to keep none.
 _SHORTEST_IDLE = 1.0
 # A learned idle timeout is believed for so long; then the configured one gets another chance.
@@ -53,14 +84,19 @@ _LEARNED_FOR = 300.0
 class Pool:
     """Hands out connections to one address. `wake` belongs to `Timers`."""
 
-    def __init__(self, address: Address, settings: PoolSettings, timers: Timers, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, address: Address, settings: PoolSettings, room: Room, timers: Timers, clock: Callable[[], float]
+    ) -> None:
         self.address = address
         self._settings = settings
+        self._room = room
+        self._claims = room.claims
+        room.pools[self] = None
         self._timers = timers
         self._clock = clock
         self.wake = NEVER
         self._idle: list[UpstreamConnection] = []  # the most recently used is last
-        self._pending: dict[Waiter, float] = {}  # with the time it gives up at; oldest first
+        self._pending: dict[Waiter, _Waiting] = {}  # oldest first
         self._connecting: set[asyncio.Task[None]] = set()
         self._closed = False
         self._idle_timeout = settings.idle_timeout
@@ -90,17 +126,27 @@ class Pool:
         return len(self._pending)
 
     @property
+    def longest_idle(self) -> UpstreamConnection:
+        """The connection that has been idle for longest; there must be one."""
+        return self._idle[0]
+
+    @property
+    def waits_since(self) -> float:
+        """What compares the first waiters of the cluster's pools: less is longer; NEVER where nobody waits."""
+        return next(iter(self._pending.values())).deadline if self._pending else NEVER
+
+    @property
     def idle_timeout(self) -> float:
         """Seconds that a connection is kept without an exchange; learned from the app where it closes earlier."""
         return self._idle_timeout
 
     # --- taking ---
 
-    def acquire(self, waiter: Waiter, *, careful: bool) -> UpstreamConnection | None:
+    def acquire(self, waiter: Waiter, breaker: Breaker, *, careful: bool) -> UpstreamConnection | None:
         """Return an idle connection, or None and call `waiter` back once there is one or none can be had.
 
-        `careful`: the request cannot be sent twice, so a connection that the app may just have closed is
-        looked at first. Raises Overflow where the queue is full.
+        `breaker` bounds the queue. `careful`: the request cannot be sent twice, so a connection that the app may just
+        have closed is looked at first. Raises Overflow where the queue is full.
         """
         idle = self._idle
         while idle:
@@ -111,48 +157,60 @@ class Pool:
                 continue
             self.reused_total += 1
             return connection
-        self.acquire_fresh(waiter)
+        self.acquire_fresh(waiter, breaker)
         return None
 
-    def acquire_fresh(self, waiter: Waiter) -> None:
+    def acquire_fresh(self, waiter: Waiter, breaker: Breaker) -> None:
         """Call `waiter` back with a connection that has not been idle. Raises Overflow."""
-        settings = self._settings
-        full = self.open + len(self._connecting) >= settings.max_connections
-        if full and len(self._pending) >= settings.max_pending:
-            self.overflows_total += 1
-            raise Overflow(f"{len(self._pending)} requests wait for a connection already")
-        deadline = self._clock() + settings.pending_timeout
-        self._pending[waiter] = deadline
+        counted_by = None
+        if len(self._pending) >= len(self._connecting) and not self._room.make():
+            breaker.overflows["connections"] += 1
+            if not breaker.may_wait():
+                self.overflows_total += 1
+                raise Overflow(f"{breaker.pending} requests wait for a connection already")
+            breaker.pending += 1
+            counted_by = breaker
+        deadline = self._clock() + self._settings.pending_timeout
+        self._pending[waiter] = _Waiting(deadline, counted_by)
         self._open_more()
         if deadline < self.wake:
             self._timers.schedule(self, deadline)
 
     def cancel(self, waiter: Waiter) -> None:
         """Forget a waiter. A connection under way for it is kept for the next."""
-        self._pending.pop(waiter, None)
+        if waiter in self._pending:
+            self._remove(waiter)
+
+    def queues(self, waiter: Waiter) -> bool:
+        """Say whether it waits because no connection could be opened for it, rather than for one under way."""
+        waiting = self._pending.get(waiter)
+        return waiting is not None and waiting.breaker is not None
 
     def reserve(self) -> None:
-        """Count a relay's connection. Raises Overflow where the endpoint has its fill."""
-        if self.open + len(self._connecting) >= self._settings.max_connections:
+        """Count a relay's connection. Raises Overflow where the cluster has its fill."""
+        room = self._room
+        room.make()
+        if not room.take():
             self.overflows_total += 1
-            raise Overflow(f"{self.open} connections are open already")
+            raise Overflow(f"{room.count} connections are open already")
         self.open += 1
         self.opened_total += 1
 
     def unreserve(self) -> None:
         """Undo `reserve`."""
         self.open -= 1
-        self._open_more()
+        self._room.give_back()
 
     # --- giving back ---
 
     def release(self, connection: UpstreamConnection, now: float) -> None:
         """Take a connection back whose exchange ended cleanly."""
         connection.idle_since = now
+        if self._claims and self._must_yield():
+            connection.abort()
+            return
         if self._pending:
-            waiter = next(iter(self._pending))
-            del self._pending[waiter]
-            waiter.on_stream(connection)
+            self._first().on_stream(connection)
             return
         if self._closed:
             connection.abort()
@@ -167,7 +225,7 @@ class Pool:
         if connection in self._idle:
             self._idle.remove(connection)
         self.open -= 1
-        self._open_more()
+        self._room.give_back()
 
     def learn_idle_timeout(self, seconds: float) -> None:
         """Close idle connections before `seconds`, after which the app is known to close them."""
@@ -181,6 +239,7 @@ class Pool:
     def close(self) -> None:
         """Close what is idle now and the rest as it comes back; the endpoint is no longer used."""
         self._closed = True
+        self._room.pools.pop(self, None)
         for connection in tuple(self._idle):
             connection.abort()
         if not self._pending:
@@ -188,16 +247,42 @@ class Pool:
                 task.cancel()
             self._timers.cancel(self)
 
+    # --- the queue ---
+
+    def _first(self) -> Waiter:
+        """Take the one that has waited longest out of the queue."""
+        waiter = next(iter(self._pending))
+        self._remove(waiter)
+        return waiter
+
+    def _remove(self, waiter: Waiter) -> None:
+        breaker = self._pending.pop(waiter).breaker
+        if breaker is not None:
+            breaker.pending -= 1
+        if self._claims and len(self._pending) <= len(self._connecting):
+            self._room.stop_waiting(self)
+
+    def _must_yield(self) -> bool:
+        """Whether a connection that is free now has to make room: in another pool somebody has waited for longer."""
+        first = next(iter(self._claims))
+        return first is not self and first.waits_since < self.waits_since
+
     # --- opening ---
 
     def _open_more(self) -> None:
-        """Open a connection for every waiter that has none under way, as far as the bounds allow."""
-        while (
-            len(self._connecting) < len(self._pending)
-            and self.open + len(self._connecting) < self._settings.max_connections
-        ):
+        """Open a connection for every waiter that has none under way, as far as the cluster's bound allows."""
+        room = self._room
+        while len(self._connecting) < len(self._pending):
+            if not room.take():
+                room.wait(self)
+                return
             task = asyncio.get_running_loop().create_task(self._connect())
             self._connecting.add(task)
+            task.add_done_callback(self._connect_over)
+
+    def on_room(self) -> None:
+        """Take the place that the cluster has again; see `RoomWaiter`."""
+        self._open_more()
 
     async def _connect(self) -> None:
         task = asyncio.current_task()
@@ -207,30 +292,37 @@ class Pool:
             connection = await connect(
                 self.address, lambda: UpstreamConnection(self, settings.limits), settings.connect_timeout
             )
-        except ConnectFailure as error:
+        except ConnectFailure as failure:
             self._connecting.discard(task)
             self.connect_failures_total += 1
-            self._fail_first(error)
+            self._fail_first(failure, place=True)
             return
-        except asyncio.CancelledError:
-            self._connecting.discard(task)
-            raise
         self._connecting.discard(task)
         self.open += 1
         self.opened_total += 1
         if connection.closed:  # before it was used, so `lost` has been told already
-            self._fail_first(UpstreamReset(f"{self.address} broke the connection off as soon as it was made"))
+            error = UpstreamReset(f"{self.address} broke the connection off as soon as it was made")
+            self._fail_first(error, place=False)
             return
         # One that nobody waits for any more lies idle, and may be found closed like any that was used before.
         connection.reused = not self._pending
         self.release(connection, self._clock())
 
-    def _fail_first(self, error: UpstreamError) -> None:
-        if self._pending:
-            waiter = next(iter(self._pending))
-            del self._pending[waiter]
-            waiter.on_no_stream(error)
+    def _connect_over(self, task: asyncio.Task[None]) -> None:
+        # Cancelled; perhaps even before its first step, so `_connect` itself cannot see to it.
+        if task in self._connecting:
+            self._connecting.discard(task)
+            self._room.give_back()
+
+    def _fail_first(self, error: UpstreamError, *, place: bool) -> None:
+        """Fail the first waiter; `place`: the cluster gets the place of its connection back."""
+        waiter = self._first() if self._pending else None
+        # Before the waiter is told: it may try another endpoint at once.
+        if place:
+            self._room.give_back()
         self._open_more()
+        if waiter is not None:
+            waiter.on_no_stream(error)
 
     # --- timers ---
 
@@ -249,14 +341,12 @@ class Pool:
         while self._idle and self._idle[0].idle_since + self._idle_timeout <= now:
             self._idle[0].abort()
         while self._pending:
-            waiter, deadline = next(iter(self._pending.items()))
-            if deadline > now:
+            if self.waits_since > now:
                 break
-            del self._pending[waiter]
-            waiter.on_no_stream(self._waited_in_vain())
+            self._first().on_no_stream(self._waited_in_vain())
         soonest = self._learned_until
         if self._idle:
             soonest = min(soonest, self._idle[0].idle_since + self._idle_timeout)
         if self._pending:
-            soonest = min(soonest, next(iter(self._pending.values())))
+            soonest = min(soonest, self.waits_since)
         return soonest

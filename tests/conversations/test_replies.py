@@ -45,6 +45,9 @@ def test_json(world: World) -> None:
         "flag": "UF",
         "message": "connect to 10.0.1.1:8080: connection refused",
         "where": "cluster app, endpoint 10.0.1.1:8080, 1 attempt",
+        "failures": [
+            {"endpoint": "10.0.1.1:8080", "flag": "UF", "reason": "connect to 10.0.1.1:8080: connection refused"}
+        ],
     }
 
 

@@ -29,9 +29,10 @@ from tests.support.fakes import FakeLoop, Peer
 from tests.support.wire import Message, canonical, head, messages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from meshlet.config.schema import Config
+    from meshlet.proxy.settings import RequestStats
     from meshlet.telemetry.access_log import AccessLog, Entry
     from meshlet.upstream.cluster import Cluster
     from meshlet.upstream.pool import Pool
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 _WALL = 1767225600  # 2026-01-01
 DATE = "date: Thu, 01 Jan 2026 00:00:00 GMT"
 ID = "x-request-id: made-by-meshlet"
+#: where the app listens, if a test does not say otherwise
+FIRST = "10.0.1.1:8080"
 #: what meshlet adds to a request on its way to the app
 FORWARDED = ("x-forwarded-for: 10.0.0.9", "x-forwarded-proto: http", ID)
 SERVICE_TIME = "x-envoy-upstream-service-time: 0"
@@ -169,6 +172,12 @@ class Client(Side):
 class App(Side):
     """An app's end of a connection."""
 
+    @property
+    def address(self) -> str:
+        """Where it was connected to."""
+        host, port = cast("tuple[str, int]", self.name)
+        return f"{host}:{port}" if port else host
+
 
 class _ListeningSocket:
     """What `Listener` needs of its socket."""
@@ -215,7 +224,8 @@ def _config(text: str) -> Config:
 class World:
     """One listener, one cluster `app`, and whoever talks through them.
 
-    `listener`, `limits`, `route` and `cluster` are keys of the config; `routes` and `clusters` replace them all.
+    `listener`, `limits`, `route` and `cluster` are keys of the config; `routes` replaces them all, and `clusters` are
+    further ones.
     """
 
     def __init__(
@@ -226,7 +236,9 @@ class World:
         route: dict[str, Any] | None = None,
         cluster: dict[str, Any] | None = None,
         routes: list[dict[str, Any]] | None = None,
+        clusters: list[dict[str, Any]] | None = None,
     ) -> None:
+        routes = routes if routes is not None else [{"cluster": "app", **(route or {})}]
         config = {
             "listeners": [
                 {
@@ -234,17 +246,21 @@ class World:
                     "address": "10.0.0.1:15006",
                     "protocol": "http",
                     "limits": limits or {},
-                    "routes": routes if routes is not None else [{"cluster": "app", **(route or {})}],
+                    "routes": routes,
                     **(listener or {}),
                 }
             ],
-            "clusters": [{"name": "app", "endpoints": ["10.0.1.1:8080"], **(cluster or {})}],
+            "clusters": [{"name": "app", "endpoints": ["10.0.1.1:8080"], **(cluster or {})}, *(clusters or [])],
         }
+        #: clusters that get copies: what is in flight there may outlive the client
+        self._mirrors = {each["mirror"]["cluster"] for each in routes if "mirror" in each}
         self.loop = FakeLoop()
         self.loop.dial = self._dial
         self.log = _Log()
-        timers = Timers(self.loop.time, self.loop.call_later)
-        runtime = Runtime(timers, self.loop.time, lambda: float(_WALL), lambda *_: b"made-by-meshlet")
+        self._timers = timers = Timers(self.loop.time, self.loop.call_later)
+        runtime = Runtime(
+            timers, self.loop.time, lambda: float(_WALL), lambda *_: b"made-by-meshlet", lambda: self.chance
+        )
         self._config = _config(json.dumps(config))
         self._compiler = Compiler(timers, self.loop.time)
         self._runtime = runtime
@@ -259,13 +275,15 @@ class World:
         self.sent: Counter[type] = Counter()
         self.clients: list[Client] = []
         self.apps: list[App] = []
-        self._met = 0  # apps that the conversation knows
+        self._met: list[App] = []  # apps that the conversation knows
         self._held = False
         #: addresses that do not answer as usual: an error, or a future for no answer until it is set
         self.unreachable: dict[str, OSError | asyncio.Future[None]] = {}
         #: called with an app's end when it has accepted, before we know
         self.on_accept: Callable[[App], None] = lambda app: None
         self.dialled: list[str] = []
+        #: what every random choice comes out as, from 0 up to but without 1
+        self.chance = 0.5
 
     def __enter__(self) -> Self:
         for patch in self._patches:
@@ -287,6 +305,8 @@ class World:
                     rest = side.received[side._named :]
                     assert rest == b"", f"{side.name} has received what nobody named"
                 self.check()
+                if not any(self.cuts.values()):
+                    self.expire()
         finally:
             for side in (*self.clients, *self.apps):
                 side.sock.release()
@@ -311,29 +331,34 @@ class World:
         self.loop.readable(3)
         self.rest()
 
-    def app(self) -> App:
-        """Return the app's end of the next connection that it got."""
-        assert len(self.apps) > self._met, "the app was not connected to (again)"
-        self._met += 1
-        return self.apps[self._met - 1]
+    def app(self, address: str | None = None) -> App:
+        """Return the app's end of the next connection that it got, at any of its addresses or at the given one."""
+        for app in self.apps:
+            if app not in self._met and (address is None or app.address == address):
+                self._met.append(app)
+                return app
+        raise AssertionError(f"{address or 'the app'} was not connected to (again)")
 
     def no_more_apps(self) -> None:
         """Assert that the app got no connection that the conversation does not know."""
-        assert len(self.apps) == self._met
+        assert len(self.apps) == len(self._met)
 
-    def refuse(self) -> None:
+    def refuse(self, *addresses: str) -> None:
         """Have connections to the app refused."""
-        self.unreachable["10.0.1.1:8080"] = ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
+        for address in addresses or (FIRST,):
+            self.unreachable[address] = ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
 
-    def hold(self) -> None:
+    def hold(self, *addresses: str) -> None:
         """Have connections to the app wait for `let_in`."""
-        self.unreachable["10.0.1.1:8080"] = self.loop.create_future()
+        for address in addresses or (FIRST,):
+            self.unreachable[address] = self.loop.create_future()
 
-    def let_in(self) -> None:
+    def let_in(self, *addresses: str) -> None:
         """Have the app answer, also those who wait."""
-        answer = self.unreachable.pop("10.0.1.1:8080")
-        if isinstance(answer, asyncio.Future):
-            answer.set_result(None)
+        for address in addresses or (FIRST,):
+            answer = self.unreachable.pop(address)
+            if isinstance(answer, asyncio.Future):
+                answer.set_result(None)
         self.acted()
 
     async def _dial(self, factory: Callable[[], asyncio.BaseProtocol], address: str) -> object:
@@ -414,24 +439,48 @@ class World:
     def statuses(self) -> list[int]:
         return [entry[8] for entry in self.log.entries]
 
+    def stats(self, cluster: str = "app") -> RequestStats:
+        """Return the counters of the requests to a cluster."""
+        return self.listener.settings.stats.requests[cluster]
+
+    @property
+    def attempts(self) -> list[int]:
+        """The tries of each request, by the access log."""
+        return [entry[15] for entry in self.log.entries]
+
     # --- what must hold ---
 
     def check(self) -> None:
         """Assert what holds at any time."""
         assert not self.loop.failures, self.loop.failures
         for cluster in self.clusters.values():
+            taken = 0
             for endpoint in cluster.endpoints:
                 pool = endpoint.pool
                 assert pool.open >= pool.idle >= 0, repr(pool)
                 assert endpoint.active >= 0
+                taken += pool.open + len(pool._connecting)
+            assert cluster.connections.count == taken, cluster.connections
+            for breaker in cluster.breakers.values():
+                assert min(breaker.requests, breaker.retries, breaker.pending) >= 0, breaker
         assert sum(self.counts.values()) == sum(entry[4] != "TCP" for entry in self.log.entries)
+        if self.active() == 0:
+            self.counted(self.clusters.keys() - self._mirrors)
+
+    def counted(self, clusters: Iterable[str]) -> None:
+        """Assert that in these clusters every counter of what is in flight is back at zero."""
+        for name in clusters:
+            for breaker in self.clusters[name].breakers.values():
+                assert repr(breaker) == "<Breaker requests=0 pending=0 retries=0>", name
+            assert not any(endpoint.active for endpoint in self.clusters[name].endpoints), name
 
     def active(self) -> int:
-        """Return what is in flight, by every counter there is."""
+        """Return what is in flight, by every counter there is; copies may take longer than their requests."""
         stats = self.listener.settings.stats
+        clusters = (cluster for cluster in self.clusters.values() if cluster.name not in self._mirrors)
         return sum(
             [
-                *(endpoint.active for cluster in self.clusters.values() for endpoint in cluster.endpoints),
+                *(endpoint.active for cluster in clusters for endpoint in cluster.endpoints),
                 *(stat.active for stat in (*stats.requests.values(), *stats.tcp.values())),
             ]
         )
@@ -444,6 +493,9 @@ class World:
         self.loop.advance(4 * 3600)
         self.check()
         self.cleared()
+        if all(cluster._discovering is None and cluster._detector is None for cluster in self.clusters.values()):
+            assert not asyncio.all_tasks(cast("Any", self.loop)), "a task was left behind"
+            assert not self._timers._slots, "a timer was left behind"
 
     def cleared(self) -> None:
         """Assert that no connection, exchange or waiter is left behind."""
@@ -453,6 +505,7 @@ class World:
                 pool = endpoint.pool
                 assert repr(pool) == f"<Pool {pool.address} open=0 idle=0 connecting=0 pending=0>"
         assert self.active() == 0
+        self.counted(self.clusters)
         for side in (*self.clients, *self.apps):
             assert side.closed or side.shed, f"{side.name} was left open"
 

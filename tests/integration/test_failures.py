@@ -139,8 +139,8 @@ def test_config_with_mistakes(tmp_path: Path) -> None:
         "2: listeners[0].address",
         "2: listeners[0].routes[0].cluster",
         "4: clusters[0].connect_timeout",
-        "5: clusters[1].endpoints",
         "5: clusters[1].name",
+        "5: clusters[1].endpoints",
     ]
 
 

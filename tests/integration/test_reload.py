@@ -300,6 +300,86 @@ def test_port_that_is_taken(reloaded: Reloaded, callers: Callers, app: ExampleAp
     callers.go_on(20)
 
 
+# --- what has a state of its own ---
+
+
+LIMIT = {"requests": 2, "per": "1h"}
+
+
+def statuses(process: Meshlet, count: int, path: str = "/headers") -> list[int]:
+    with process.client() as client:
+        return [client.get(path).status for _ in range(count)]
+
+
+def test_a_spent_bucket_stays_spent(reloaded: Reloaded, app: ExampleApp) -> None:
+    """Or every reload would let a burst through. A limit that changes begins anew."""
+    limited = {"match": {"path": "/headers"}, "cluster": "app", "rate_limit": LIMIT}
+    process = reloaded.process
+    reloaded.change(config_of(app.address, listener={"routes": [limited, {"cluster": "app"}]}))
+    assert statuses(process, 3) == [200, 200, 429]
+    before = {"match": {"path": "/status/204"}, "cluster": "app"}
+    reloaded.change(config_of(app.address, listener={"routes": [before, limited | {"timeout": "1s"}]}))
+    assert statuses(process, 1) == [429]
+    reloaded.change(config_of(app.address, listener={"routes": [limited | {"rate_limit": LIMIT | {"burst": 1}}]}))
+    assert statuses(process, 2) == [200, 429]
+
+
+def test_new_weights_take_effect_at_once(reloaded: Reloaded, app: ExampleApp, stack: ExitStack) -> None:
+    """On a connection from before, with the very next request."""
+    other = stack.enter_context(ExampleApp())
+
+    def split(app_weight: int, other_weight: int) -> Config:
+        shares = [{"cluster": "app", "weight": app_weight}, {"cluster": "other", "weight": other_weight}]
+        clusters = [{"name": "app", "endpoints": [app.address]}, {"name": "other", "endpoints": [other.address]}]
+        return config_of(app.address, listener={"routes": [{"split": shares}]}, clusters=clusters)
+
+    def requests() -> list[float]:
+        return [reloaded.process.metric("meshlet_requests_total", cluster=name) for name in ("app", "other")]
+
+    reloaded.change(split(1, 0))
+    with reloaded.process.client() as client:
+        for _ in range(20):
+            client.get()
+        assert requests() == [20, 0]
+        reloaded.change(split(0, 1))
+        for _ in range(20):
+            client.get()
+        assert requests() == [20, 20]
+
+
+def test_who_is_ejected_stays_ejected(reloaded: Reloaded, app: ExampleApp) -> None:
+    """An unchanged cluster keeps what it has learnt; a changed one finds out again."""
+    gone = free_address()
+    details = {"consecutive_local_failures": 1, "base_ejection_time": "5m"}
+    clusters = [{"name": "app", "endpoints": [app.address, gone], "outlier_detection": details}]
+    process = reloaded.process
+
+    def state() -> dict[str, str]:
+        [cluster] = process.get("/clusters?format=json").json()
+        return {endpoint["address"]: endpoint["state"] for endpoint in cluster["endpoints"]}
+
+    reloaded.change(config_of(app.address, clusters=clusters))
+    assert set(statuses(process, 4)) == {200}  # by retries: no connection could be made
+    assert state() == {app.address: "available", gone: "ejected"}
+    reloaded.change(
+        config_of(app.address, clusters=clusters, listener={"routes": [{"cluster": "app", "timeout": "1s"}]})
+    )
+    assert state() == {app.address: "available", gone: "ejected"}
+    assert process.metric("meshlet_cluster_ejections_total") == 1
+    reloaded.change(config_of(app.address, clusters=[clusters[0] | {"connect_timeout": "1s"}]))
+    assert state() == {app.address: "available", gone: "available"}
+
+
+def test_a_filter_that_cannot_be_loaded(reloaded: Reloaded, callers: Callers, app: ExampleApp) -> None:
+    bad = {"cluster": "app", "filters": [{"buffer": {}}, {"python": "no.such.module:Filter"}]}
+    reloaded.change(config_of(app.address, listener={"routes": [bad]}), "rejected")
+    [reason] = reloaded.last()["reasons"]
+    assert "listeners[0].routes[0].filters[1]: found a filter that cannot be loaded (no module named no:" in reason
+    callers.go_on(20)
+    reloaded.change(config_of(app.address, listener={"routes": [{"cluster": "app", "filters": [{"buffer": {}}]}]}))
+    assert statuses(reloaded.process, 1) == [200]
+
+
 def test_unchanged(reloaded: Reloaded, callers: Callers, app: ExampleApp) -> None:
     reloaded.change(config_of(app.address), "unchanged")
 

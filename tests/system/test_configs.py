@@ -31,11 +31,14 @@ def app() -> Iterator[ExampleApp]:
 
 def read(name: str, endpoints: dict[str, str]) -> dict[str, Any]:
     """A config, with ports that the kernel chooses and with these endpoints for its clusters."""
-    config: dict[str, Any] = yaml.safe_load((CONFIGS / name).read_text(encoding="utf-8"))
+    # PyYAML speaks YAML 1.1, to which a key `on` is true.
+    text = re.sub(r"\bon:", "'on':", (CONFIGS / name).read_text(encoding="utf-8"))
+    config: dict[str, Any] = yaml.safe_load(text)
     for part in (*config["listeners"], config.get("admin"), config.get("health")):
         if part is not None:
             part["address"] = "127.0.0.1:0"
     for cluster in config["clusters"]:
+        cluster.pop("discovery", None)
         cluster["endpoints"] = [endpoints[cluster["name"]]]
     return config
 
@@ -52,7 +55,12 @@ def test_minimal(app: ExampleApp, tmp_path: Path) -> None:
 
 
 def test_every_config_is_run_here() -> None:
-    assert sorted(path.name for path in CONFIGS.glob("*.yaml")) == ["minimal.yaml", "sidecar.yaml"]
+    assert sorted(path.name for path in CONFIGS.glob("*.yaml")) == [
+        "minimal.yaml",
+        "resilience.yaml",
+        "routing.yaml",
+        "sidecar.yaml",
+    ]
 
 
 @pytest.fixture
@@ -84,6 +92,46 @@ def test_sidecar(sidecar: Meshlet) -> None:
         assert client.ask("PUT", "/", "Host: a.ratings.example.com").field("x-meshlet-flag") == "NR"
     for path in ("/", "/stats", "/stats/prometheus", "/config_dump", "/clusters", "/listeners", "/server_info"):
         assert sidecar.get(path).status == 200
+
+
+def test_routing(app: ExampleApp, tmp_path: Path) -> None:
+    names = ["reviews-v1", "reviews-v2", "reviews-v3", "users", "shop"]
+    config = read("routing.yaml", dict.fromkeys(names, app.address)) | {"shutdown": {"grace": "0s"}}
+    with meshlet(tmp_path, config) as process, Client(process.listeners["inbound"]) as client:
+        response = client.get("/healthz")
+        assert (response.status, response.text) == (200, "ok\n")
+        response = client.ask("GET", "/cart?id=3", "Host: a.old-shop.example.com")
+        assert (response.status, response.field("location")) == (301, "https://shop.example.com/cart?id=3")
+        response = client.get("/api/users/7", "x-debug: 1")
+        assert (response.status, response.field("x-served-by")) == (404, app.address)  # the app has no users
+        origin = "https://eu.partner.example.com"
+        preflight = [f"Origin: {origin}", "Access-Control-Request-Method: DELETE"]
+        response = client.ask("OPTIONS", "/cart", "Host: shop.example.com", *preflight)
+        assert (response.status, response.field("access-control-allow-origin")) == (200, origin)
+        assert client.get("/", "cookie: session=a").status == 200
+        for fields in (["x-user: alice@example.com"], []):
+            client.get("/reviews/7?preview=true", *fields)
+        assert process.metric("meshlet_requests_total", cluster="reviews-v2") == 2
+        for _ in range(20):
+            client.get("/reviews/7")
+        assert process.metric("meshlet_requests_total", cluster="reviews-v1") > 0
+
+
+def test_resilience(app: ExampleApp, tmp_path: Path) -> None:
+    names = ["app", "reviews", "orders", "ratings"]
+    config = read("resilience.yaml", dict.fromkeys(names, app.address)) | {"shutdown": {"grace": "0s"}}
+    with meshlet(tmp_path, config) as process:
+        until(lambda: process.ready() == 200)
+        with Client(process.listeners["inbound"]) as client:
+            assert client.get().status == 200
+            asked = [client.get("/reports/1", "x-api-key: a") for _ in range(11)]
+            assert [response.status for response in asked] == [404] * 10 + [429]
+            assert asked[0].field("x-ratelimit-remaining") == "9"
+            assert client.get("/reports/1", "x-api-key: b").status == 404
+        with Client(process.listeners["outbound"]) as client:
+            for host in ("reviews", "orders", "ratings"):
+                assert client.ask("GET", f"http://{host}/", f"Host: {host}").status == 200
+        assert process.metric("meshlet_cluster_overflows_total") == 0
 
 
 def test_access_log_of_the_sidecar(sidecar: Meshlet) -> None:

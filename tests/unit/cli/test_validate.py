@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 
 import meshlet
 from meshlet.cli.main import COMMANDS, main
+from meshlet.config.load import ConfigError, load
 
 CONFIGS = Path(__file__).parents[3] / "config"
 BAD = """\
@@ -23,7 +24,7 @@ clusters:
 """
 BAD_LINES = [
     ":2: listeners[0].routes[0].cluster: found 'ap', expected the name of a cluster (did you mean \"app\"?)",
-    ":4: clusters[0].endpoints: found an empty list, expected a list that is not empty",
+    ":4: clusters[0].endpoints: found an empty list, expected a list that is not empty, or discovery in its place",
 ]
 
 
@@ -44,7 +45,12 @@ def bad(tmp_path: Path) -> str:
 
 @pytest.mark.parametrize(
     ("name", "counts"),
-    [("minimal.yaml", "1 listeners, 1 clusters, 1 routes"), ("sidecar.yaml", "2 listeners, 3 clusters, 4 routes")],
+    [
+        ("minimal.yaml", "1 listeners, 1 clusters, 1 routes"),
+        ("sidecar.yaml", "2 listeners, 3 clusters, 4 routes"),
+        ("routing.yaml", "1 listeners, 5 clusters, 9 routes"),
+        ("resilience.yaml", "2 listeners, 4 clusters, 7 routes"),
+    ],
 )
 def test_a_good_file(name: str, counts: str) -> None:
     result = run("validate", str(CONFIGS / name))
@@ -56,6 +62,79 @@ def test_a_bad_file(bad: str) -> None:
     result = run("validate", bad)
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr.splitlines() == [bad + line for line in BAD_LINES]
+
+
+FILTERS = """\
+listeners:
+  - name: in
+    address: 127.0.0.1:0
+    filters:
+      - python: examples.filters.no_such_filter:Filter
+    routes:
+      - cluster: app
+        filters:
+          - buffer: {max_bytes: 1MiB}
+          - python: json:JSONDecoder
+          - python: broken_filter:Broken
+          - python: broken_filter:Strict
+            config: {limit: many}
+          - python: broken_filter:Strict
+            config: {limit: 5}
+          - python: broken_filter:Strict
+            config: {limit: 5, limit: 6}
+clusters:
+  - {name: app, endpoints: ["127.0.0.1:1"]}
+"""
+FILTER_LINES = [
+    ":5: listeners[0].filters[0]: found a filter that cannot be loaded (no module named "
+    "examples.filters.no_such_filter: it must be installed, or its folder be in PYTHONPATH), expected one that can be",
+    ":10: listeners[0].routes[0].filters[1]: found a filter that cannot be loaded (json:JSONDecoder is not a subclass "
+    "of meshlet.filters.Filter), expected one that can be",
+    ":11: listeners[0].routes[0].filters[2]: found a filter that cannot be loaded (Broken cannot be made: OSError: no "
+    "key file), expected one that can be",
+    ":12: listeners[0].routes[0].filters[3]: found a filter that cannot be loaded (config.limit: expected int, got "
+    "str), expected one that can be",
+    ":17: listeners[0].routes[0].filters[5].config.limit: found the key a second time (first on line 17), expected "
+    "each key once",
+]
+BROKEN = """\
+import msgspec
+from meshlet.filters import Filter
+
+class Broken(Filter):
+    def __init__(self):
+        raise OSError("no key file")
+
+class Strict(Filter):
+    class Config(msgspec.Struct):
+        limit: int
+
+    def __init__(self, config):
+        self.limit = config.limit
+"""
+
+
+@pytest.fixture
+def bad_filters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    (tmp_path / "broken_filter.py").write_text(BROKEN)
+    monkeypatch.syspath_prepend(tmp_path)
+    path = tmp_path / "filters.yaml"
+    path.write_text(FILTERS)
+    return str(path)
+
+
+@pytest.mark.parametrize("command", [["validate"], ["run", "--config"]])
+def test_filters_that_cannot_be_loaded(bad_filters: str, command: list[str]) -> None:
+    result = run(*command, bad_filters)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.splitlines() == [bad_filters + line for line in FILTER_LINES]
+
+
+def test_the_loader_alone_loads_no_filter(bad_filters: str) -> None:
+    """Whoever only wants to look at a config runs nobody's code."""
+    with pytest.raises(ConfigError) as caught:
+        load(bad_filters)
+    assert str(caught.value) == bad_filters + FILTER_LINES[-1]
 
 
 def test_a_file_that_is_not_there() -> None:

@@ -1,4 +1,4 @@
-"""Durations, sizes and addresses: what is read, what is refused, and that what is written is read as the same."""
+"""Durations, sizes, addresses, retry conditions: what is read and refused; what is written is read as the same."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from meshlet.config.units import Address, Duration, Size
+from meshlet.config.units import Address, Duration, RetryOn, Size
 
 
 @pytest.mark.parametrize(
@@ -128,3 +128,38 @@ def test_what_is_no_address(text: object) -> None:
 def test_what_is_no_port(text: str) -> None:
     with pytest.raises(ValueError, match="a port between 0 and 65535"):
         Address.parse(text)
+
+
+@pytest.mark.parametrize("name", RetryOn.NAMES)
+def test_conditions_of_retries(name: str) -> None:
+    assert RetryOn.parse(name) == name
+    assert isinstance(RetryOn.parse(name), RetryOn)
+
+
+@pytest.mark.parametrize(("alias", "name"), RetryOn.ALIASES.items())
+def test_other_names_of_conditions(alias: str, name: str) -> None:
+    assert name in RetryOn.NAMES
+    assert RetryOn.parse(alias) == name
+
+
+@given(st.integers(400, 599))
+def test_a_status_is_a_condition_with_quotes_and_without(status: int) -> None:
+    assert RetryOn.parse(status) == RetryOn.parse(str(status)) == str(status)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "5XX", "reset ", "Reset", "200", "399", "600", "0503", "50", "5033", "٥٠٣", "503\n", "-503", "4.0"),
+        *(200, 399, 600, -503, 503.0, True, None, [], ["503"]),
+    ],
+)
+def test_what_is_no_condition(text: object) -> None:
+    with pytest.raises(ValueError, match=r"reset-before-response, 5xx, .* or a status from 400 to 599"):
+        RetryOn.parse(text)
+
+
+@pytest.mark.parametrize("what", [*RetryOn.NAMES, *RetryOn.ALIASES, 404, "503"])
+def test_a_condition_is_read_as_the_same_again(what: object) -> None:
+    read = RetryOn.parse(what)
+    assert RetryOn.parse(str(read)) == read

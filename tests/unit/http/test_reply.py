@@ -19,7 +19,7 @@ from meshlet.errors import (
 )
 from meshlet.http import reply
 from meshlet.http.head import HeadLimits, RequestHead
-from meshlet.http.reply import date_line, local_reply
+from meshlet.http.reply import Report, date_line, local_reply
 from meshlet.http.request import parse_request
 from tests.support import strict
 
@@ -28,10 +28,13 @@ def request(*fields: bytes, line: bytes = b"GET / HTTP/1.1") -> RequestHead:
     return parse_request(b"\r\n".join([line, b"Host: app", *fields]), HeadLimits())
 
 
+NOWHERE = Report()
+
+
 def made(
-    error: ProxyError, head: RequestHead | None = None, where: str = "", *, close: bool = False
+    error: ProxyError, head: RequestHead | None = None, report: Report = NOWHERE, *, close: bool = False
 ) -> tuple[int, dict[str, str], bytes]:
-    wire = local_reply(error, head, where, close=close)
+    wire = local_reply(error, head, report, close=close)
     message = strict.read_response(wire, has_body=head is None or head.method != b"HEAD")
     fields = {name.decode(): value.decode() for name, value in message.fields}
     assert len(fields) == len(message.fields), "a field twice"
@@ -40,7 +43,7 @@ def made(
 
 def test_plain_text_says_flag_cause_and_place() -> None:
     error = ConnectFailure("connection refused")
-    status, fields, body = made(error, request(), "cluster app, endpoint 127.0.0.1:1, 1 attempt")
+    status, fields, body = made(error, request(), Report("", "app", "127.0.0.1:1", 1))
     assert status == 503
     assert body == b"UF: connection refused; cluster app, endpoint 127.0.0.1:1, 1 attempt\n"
     assert fields["server"] == "meshlet"
@@ -51,14 +54,15 @@ def test_plain_text_says_flag_cause_and_place() -> None:
 
 def test_json_where_the_client_asks_for_it() -> None:
     head = request(b"accept: text/html, application/json;q=0.9")
-    status, fields, body = made(UpstreamTimeout("no response within 1 s"), head, "cluster app")
+    status, fields, body = made(UpstreamTimeout("no response within 1 s"), head, Report("", "app"))
     assert status == 504
     assert fields["content-type"] == "application/json"
     assert json.loads(body) == {
         "status": 504,
         "flag": "UT",
         "message": "no response within 1 s",
-        "where": "cluster app",
+        "where": "cluster app, 0 attempts",
+        "failures": [],
     }
 
 

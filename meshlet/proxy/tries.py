@@ -1,0 +1,309 @@
+"""What an exchange needs once one try is not enough: retries, pauses, hedging. Made when it comes to that, not before.
+
+Whether a request may be sent again is decided here and nowhere else: `after_error` and `after_response`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from meshlet.errors import UpstreamError, UpstreamReset
+from meshlet.http.head import field_value
+from meshlet.http.reply import Failure
+from meshlet.proxy.hedge import Hedge
+from meshlet.resilience.retry import IDEMPOTENT
+from meshlet.timers import NEVER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from meshlet.http.head import ResponseHead
+    from meshlet.proxy.exchange import Exchange
+    from meshlet.proxy.settings import HedgeSettings
+    from meshlet.upstream.connection import UpstreamConnection
+    from meshlet.upstream.endpoint import Endpoint
+
+# A proxy before the app says so where a retry could only make things worse (Envoy: router filter, HTTP headers).
+_VETOES = (b"x-envoy-overloaded", b"x-envoy-ratelimited")
+
+
+class Tries:
+    """The tries of one exchange."""
+
+    __slots__ = (
+        "_exchange",
+        "_in_budget",
+        "_resent",
+        "_resume",
+        "_retries",
+        "failures",
+        "flags",
+        "hedge",
+        "hedge_at",
+        "hinted",
+        "lines",
+        "resume_at",
+        "tried",
+    )
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self.failures: list[Failure] = []
+        self.tried: list[Endpoint] = []
+        self.flags: list[str] = []  # beyond the last error's own
+        self.lines: list[bytes] | None = None  # the request head before what each try adds
+        self.hinted = False  # the client has got an interim response other than 100
+        self._retries = 0
+        self._resent = False  # after a stale connection, which is no retry of the policy's
+        self._in_budget = False  # it counts among the retries of its breaker
+        # a pause: before a retry, or because a step asked for it
+        self.resume_at = NEVER
+        self._resume: Callable[[], None] | None = None
+        # the second try beside the first
+        self.hedge_at = NEVER
+        self.hedge: Hedge | None = None
+
+    # --- pauses ---
+
+    def pause(self, seconds: float, now: float, resume: Callable[[], None]) -> None:
+        """Call `resume` after so many seconds, unless the exchange is over by then."""
+        self._resume = resume
+        self.resume_at = now + seconds
+        self._exchange.downstream.set_deadline(self.resume_at)
+
+    def go_on(self, now: float) -> None:
+        """End the pause if its time has come."""
+        if self.resume_at <= now:
+            resume, self._resume, self.resume_at = self._resume, None, NEVER
+            assert resume is not None
+            resume()
+
+    # --- retries ---
+
+    def after_error(self, error: UpstreamError, endpoint: Endpoint, upstream: UpstreamConnection | None) -> bool:
+        """Try again after an error if that is safe and allowed; say whether. `upstream` is what broke, if any."""
+        exchange = self._exchange
+        now = exchange.runtime.clock()
+        if endpoint.watch is not None:
+            endpoint.watch.failed(error, now - exchange.try_started)
+        self.failures.append(Failure(endpoint.name, error.flag, str(error)))
+        self.tried.append(endpoint)
+        if now < exchange.expiry and self._adopt_hedge():
+            return True
+        began = upstream is not None and upstream.response_began
+        if upstream is not None and upstream.reused and not began and isinstance(error, UpstreamReset):
+            endpoint.pool.stale_total += 1
+            endpoint.pool.learn_idle_timeout(exchange.try_started - upstream.idle_since)
+            if not self._resent and exchange.head.method in IDEMPOTENT:
+                return self._resend()
+        policy = exchange.policy
+        if not policy.wants_error(error, response_began=began) or not self.replayable:
+            return False
+        if not error.unseen and not policy.may_repeat(exchange.head.method, exchange.head.lines):
+            return False
+        if policy.configured:
+            return self._retry(policy.pause(self._retries + 1, exchange.runtime.random), now)
+        assert exchange.target is not None
+        return exchange.target.cluster.has_other(self.tried) and self._retry(0.0, now)
+
+    def after_response(self, head: ResponseHead, endpoint: Endpoint, complete: bool, now: float) -> bool:
+        """Try again instead of passing a response on, if that is safe and allowed; say whether.
+
+        `complete`: both messages are, so that the connection may carry another request.
+        """
+        exchange = self._exchange
+        policy, upstream = exchange.policy, exchange.upstream
+        assert upstream is not None
+        if not self.replayable or not policy.may_repeat(exchange.head.method, exchange.head.lines):
+            return False
+        if any(field_value(head.lines, name) is not None for name in _VETOES):
+            return False
+        asked = policy.retry_after(head.lines, exchange.runtime.wall_clock())
+        pause = policy.pause(self._retries + 1, exchange.runtime.random, asked)
+        hedged = self.hedge is not None and self.hedge.stream is not None
+        if not hedged and not self._may_retry(pause, now):
+            return False
+        self.failures.append(Failure(endpoint.name, "", f"{endpoint.name} answered {head.status}"))
+        self.tried.append(endpoint)
+        exchange.upstream = None
+        exchange.leave_endpoint()
+        if complete and head.persistent:
+            upstream.release(now)
+        else:
+            upstream.abort()
+        if not self._adopt_hedge():
+            self._go_on_in(pause, now)
+        return True
+
+    def _resend(self) -> bool:
+        """Send again what met a connection that the app had closed while it was idle.
+
+        Nobody is to blame for that race, so it is no failure of the endpoint's, and sending again is every route's
+        default (RFC 9110 section 9.2.2).
+        """
+        self.tried.pop()
+        if not self.replayable or not self._enter_budget():
+            return False
+        self._resent = True
+        self._exchange.stats.retries += 1
+        self._exchange.try_again(fresh=True)
+        return True
+
+    @property
+    def replayable(self) -> bool:
+        """Whether all of the request that was sent could be sent again, and the client has not got a byte."""
+        exchange = self._exchange
+        return not (exchange.continued or self.hinted) and (exchange.head.length == 0 or exchange.tape is not None)
+
+    def _retry(self, pause: float, now: float) -> bool:
+        if not self._may_retry(pause, now):
+            return False
+        self._go_on_in(pause, now)
+        return True
+
+    def _may_retry(self, pause: float, now: float) -> bool:
+        """Count one more retry if the policy, the time left and the budget allow it."""
+        exchange = self._exchange
+        policy = exchange.policy
+        if now >= exchange.expiry:
+            return False
+        if self._retries >= policy.attempts:
+            if policy.configured:
+                self.flags.append("URX")
+                exchange.stats.retries_exhausted += 1
+            return False
+        if now + pause >= exchange.expiry or not self._enter_budget():
+            return False
+        self._retries += 1
+        exchange.stats.retries += 1
+        return True
+
+    def _enter_budget(self) -> bool:
+        exchange = self._exchange
+        assert exchange.breaker is not None
+        if not self._in_budget:
+            if not exchange.breaker.try_retry():
+                self.flags.append("UO")
+                exchange.stats.retries_over_budget += 1
+                return False
+            self._in_budget = True
+        return True
+
+    def _go_on_in(self, pause: float, now: float) -> None:
+        if pause:
+            self.pause(pause, now, self._exchange.try_again)
+        else:
+            self._exchange.try_again()
+
+    # --- a second try beside the first ---
+
+    def arm_hedge(self, hedge: HedgeSettings) -> None:
+        """Have a second try begun when the first one takes long."""
+        exchange = self._exchange
+        assert exchange.target is not None
+        after = hedge.after
+        if after is None:
+            after = hedge.latency[exchange.target.cluster.name].value
+        if after is not None and exchange.head.upgrade is None:
+            self.hedge_at = exchange.try_started + after
+
+    def begin_hedge(self, now: float) -> None:
+        """Begin a second try, if that is safe and allowed."""
+        exchange = self._exchange
+        head, target, breaker = exchange.head, exchange.target, exchange.breaker
+        self.hedge_at = NEVER
+        assert target is not None
+        assert breaker is not None
+        if exchange.endpoint is None or not self.replayable or not exchange.policy.may_repeat(head.method, head.lines):
+            return
+        if not breaker.try_retry():
+            exchange.stats.retries_over_budget += 1
+            return
+        try:
+            endpoint = target.cluster.pick(None, (*self.tried, exchange.endpoint))
+        except UpstreamError:
+            breaker.retry_over()
+            return
+        exchange.stats.hedges += 1
+        exchange.attempts += 1
+        self.hedge = hedge = Hedge(exchange, self, endpoint, breaker, now)
+        try:
+            hedge.begin()
+        except UpstreamError as error:
+            self.hedge_failed(hedge, error)
+
+    def hedge_failed(self, hedge: Hedge, error: UpstreamError) -> None:
+        """Go on without the second try."""
+        endpoint = hedge.endpoint
+        if endpoint.watch is not None:
+            endpoint.watch.failed(error, self._exchange.runtime.clock() - hedge.started)
+        self.failures.append(Failure(endpoint.name, error.flag, str(error)))
+        self.tried.append(endpoint)
+        self.hedge_lost(hedge)
+
+    def hedge_lost(self, hedge: Hedge) -> None:
+        """The second try is over, or not needed any more."""
+        self.hedge = None
+        hedge.cancel()
+
+    def hedge_responded(self, hedge: Hedge, head: ResponseHead, data: bytes, complete: bool) -> None:
+        """Take the response of the second try, unless the first one may still do better."""
+        exchange = self._exchange
+        if head.status in exchange.policy.statuses:
+            if hedge.endpoint.watch is not None:
+                hedge.endpoint.watch.responded(head.status, exchange.runtime.clock() - hedge.started)
+            self.failures.append(Failure(hedge.endpoint.name, "", f"{hedge.endpoint.name} answered {head.status}"))
+            self.tried.append(hedge.endpoint)
+            self.hedge_lost(hedge)
+            return
+        exchange.stats.hedges_won += 1
+        upstream, endpoint = exchange.upstream, exchange.endpoint
+        assert endpoint is not None
+        if upstream is not None:
+            upstream.abort()
+        else:
+            endpoint.pool.cancel(exchange)
+        exchange.leave_endpoint()
+        self._adopt_hedge()
+        exchange.on_response(head, data, complete)
+
+    def _adopt_hedge(self) -> bool:
+        """Go on with the second try as the only one; say whether there is one that has been sent."""
+        exchange = self._exchange
+        hedge, self.hedge = self.hedge, None
+        if hedge is None:
+            return False
+        if hedge.stream is None:
+            hedge.cancel()
+            return False
+        exchange.endpoint, exchange.upstream = hedge.endpoint, hedge.stream
+        exchange.upstream_host = hedge.endpoint.name
+        exchange.try_started = hedge.started
+        hedge.adopted = True
+        # Its place among the retries goes on with the exchange, which has one at most.
+        assert exchange.breaker is not None
+        if self._in_budget:
+            exchange.breaker.retry_over()
+        self._in_budget = True
+        return True
+
+    # --- the end ---
+
+    def settle(self) -> None:
+        """Give back what was for further tries: there will be none."""
+        exchange = self._exchange
+        self.hedge_at = NEVER
+        if self.hedge is not None:
+            self.hedge_lost(self.hedge)
+        if self._in_budget:
+            self._in_budget = False
+            assert exchange.breaker is not None
+            exchange.breaker.retry_over()
+
+    def end(self) -> None:
+        """The exchange is over."""
+        exchange = self._exchange
+        self._resume = None
+        self.settle()
+        if (self._retries or self._resent) and exchange.status < 500 and not exchange.flag:
+            exchange.stats.retries_successful += 1

@@ -1,0 +1,72 @@
+"""A DNS server for tests: it answers over UDP on loopback what a test puts into its table."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Self
+
+import dns.flags
+import dns.message
+import dns.name
+import dns.rcode
+import dns.rdatatype
+import dns.rrset
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+
+class DnsServer(asyncio.DatagramProtocol):
+    """`records` has texts by name and type, such as `("app.test", "A"): (30, ["10.0.0.1"])` with the time to live.
+
+    A name without any record does not exist. `rcode` is answered instead where it is set; `mute` answers nothing.
+    """
+
+    def __init__(self) -> None:
+        self.records: dict[tuple[str, str], tuple[int, list[str]]] = {}
+        self.rcode: dns.rcode.Rcode | None = None
+        self.mute = False
+        # types of records: questions for them are answered with NXDOMAIN, or with SERVFAIL
+        self.denied = ""
+        self.broken = ""
+        self.asked: list[tuple[str, str]] = []
+
+    async def __aenter__(self) -> Self:
+        self._transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+            lambda: self, local_addr=("127.0.0.1", 0)
+        )
+        self.address = "{}:{}".format(*self._transport.get_extra_info("sockname"))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._transport.close()
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        query = dns.message.from_wire(data)
+        question = query.question[0]
+        name, kind = question.name.to_text(omit_final_dot=True), dns.rdatatype.to_text(question.rdtype)
+        self.asked.append((name, kind))
+        if self.mute:
+            return
+        answer = dns.message.make_response(query)
+        answer.flags |= dns.flags.RA
+        if self.rcode is not None:
+            answer.set_rcode(self.rcode)
+        elif kind in (self.denied, self.broken):
+            answer.set_rcode(dns.rcode.NXDOMAIN if kind == self.denied else dns.rcode.SERVFAIL)
+        else:
+            self._fill(answer, name, kind)
+        self._transport.sendto(answer.to_wire(), addr)
+
+    def _fill(self, answer: dns.message.Message, name: str, kind: str) -> None:
+        if not any(known == name for known, _ in self.records):
+            answer.set_rcode(dns.rcode.NXDOMAIN)
+        for each in (kind, "CNAME"):
+            if (name, each) in self.records:
+                ttl, texts = self.records[name, each]
+                answer.answer.append(dns.rrset.from_text(dns.name.from_text(name), ttl, "IN", each, *texts))
+                if each == "CNAME":
+                    self._fill(answer, texts[0].rstrip("."), kind)
+                return

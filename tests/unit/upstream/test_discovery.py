@@ -1,0 +1,352 @@
+"""Discovery: when it looks again, what it keeps, and files."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+import pytest
+
+from meshlet.config.mistakes import ConfigError
+from meshlet.config.units import Address
+from meshlet.upstream.discovery import names
+from meshlet.upstream.discovery.base import Retries
+from meshlet.upstream.discovery.dns import Dns, Srv
+from meshlet.upstream.discovery.dns_client import Addresses, DnsClient, DnsError, Service
+from meshlet.upstream.discovery.file import read_endpoints
+from tests.unit.upstream.support import Bench
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from meshlet.upstream.discovery.base import Discovery
+
+
+def addresses(bench: Bench) -> list[str]:
+    return [endpoint.name for endpoint in bench.cluster.endpoints]
+
+
+# --- when to look again ---
+
+
+def test_time_to_live_within_bounds() -> None:
+    retries = Retries(2, 60)
+    assert [retries.after(ttl) for ttl in (0, 1.5, 30, 1e9)] == [2, 2, 30, 60]
+
+
+def test_failures_back_off() -> None:
+    retries = Retries(2, 60)
+    assert [retries.after(None) for _ in range(7)] == [2, 4, 8, 16, 32, 60, 60]
+    retries.after(30)
+    assert retries.after(None) == 2
+    for _ in range(5000):
+        assert retries.after(None) <= 60
+
+
+# --- host names in `endpoints` ---
+
+
+class Resolver:
+    def __init__(self) -> None:
+        self.known: dict[str, tuple[str, ...]] = {}
+        self.asked: list[str] = []
+
+    async def __call__(self, address: Address) -> tuple[Address, ...]:
+        self.asked.append(address.host)
+        if address.host not in self.known:
+            raise OSError(errno.ENOENT, "Name or service not known")
+        return tuple(Address(host, address.port) for host in self.known[address.host])
+
+
+@pytest.fixture
+def resolver() -> Iterator[Resolver]:
+    fake = Resolver()
+    with mock.patch.object(names, "resolve", fake):
+        yield fake
+
+
+def test_names_are_resolved_again_and_again(resolver: Resolver) -> None:
+    resolver.known["a"] = ("10.0.0.2", "10.0.0.3")
+    with Bench("10.0.0.1:80", {"address": "a:81", "weight": 5}, dns_refresh="5s") as bench:
+        assert addresses(bench) == ["10.0.0.1:80"]
+        bench.cluster.start()
+        bench.loop.run()
+        assert addresses(bench) == ["10.0.0.1:80", "10.0.0.2:81", "10.0.0.3:81"]
+        assert [endpoint.weight for endpoint in bench.cluster.endpoints] == [1, 5, 5]
+        resolver.known["a"] = ("10.0.0.3",)
+        bench.loop.advance(5.1)
+        assert addresses(bench) == ["10.0.0.1:80", "10.0.0.3:81"]
+
+
+def test_a_name_that_fails_keeps_its_addresses(resolver: Resolver) -> None:
+    resolver.known = {"a": ("10.0.0.1",), "b": ("10.0.0.2",)}
+    with Bench("a:80", "b:80", dns_refresh="5s") as bench:
+        bench.cluster.start()
+        bench.loop.run()
+        resolver.known = {"b": ("10.0.0.3",)}
+        bench.loop.advance(5.1)
+        assert addresses(bench) == ["10.0.0.1:80", "10.0.0.3:80"]
+        assert bench.cluster.last_error == "cannot resolve a: name or service not known"
+
+
+def test_an_unknown_name_is_asked_for_again_soon(resolver: Resolver) -> None:
+    with Bench("a:80", dns_refresh="1h") as bench:
+        bench.cluster.start()
+        bench.loop.run()
+        assert bench.cluster.settled.is_set()
+        resolver.known["a"] = ("10.0.0.1",)
+        bench.loop.advance(1.1)
+        assert addresses(bench) == ["10.0.0.1:80"]
+        bench.loop.advance(3000)
+        assert len(resolver.asked) == 2
+
+
+# --- DNS ---
+
+
+class Client(DnsClient):
+    """Answers as a test says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: dict[str, Addresses] = {}
+        self.records: list[Service] = []
+        self.ttl = 30.0
+        self.asked = 0
+
+    async def addresses(self, host: str) -> Addresses:
+        self.asked += 1
+        if host not in self.names:
+            raise DnsError(f"there is no name {host}")
+        return self.names[host]
+
+    async def services(self, name: str) -> tuple[list[Service], float]:
+        self.asked += 1
+        if not self.records:
+            raise DnsError(f"{name} has no SRV records")
+        return self.records, self.ttl
+
+
+def found_by(discovery: Discovery) -> Bench:
+    bench = Bench(discovery={"file": "/nowhere"})
+    bench.cluster._discovery = discovery
+    return bench
+
+
+def test_dns_asks_when_the_answer_is_too_old() -> None:
+    client = Client()
+    client.names["app"] = Addresses(("10.0.0.1", "fd00::1"), 30)
+    with found_by(Dns(Address("app", 80), client, Retries(1, 60))) as bench:
+        bench.cluster.start()
+        bench.loop.run()
+        assert addresses(bench) == ["10.0.0.1:80", "[fd00::1]:80"]
+        client.names["app"] = Addresses(("10.0.0.2",), 30)
+        bench.loop.advance(29)
+        assert client.asked == 1
+        bench.loop.advance(1.1)
+        assert addresses(bench) == ["10.0.0.2:80"]
+
+
+def test_dns_fails() -> None:
+    client = Client()
+    client.names["app"] = Addresses(("10.0.0.1",), 5)
+    with found_by(Dns(Address("app", 80), client, Retries(1, 60))) as bench:
+        bench.cluster.start()
+        bench.loop.run()
+        del client.names["app"]
+        bench.loop.advance(5.1)
+        assert (addresses(bench), bench.cluster.last_error) == (["10.0.0.1:80"], "there is no name app")
+        bench.loop.advance(7)  # after 1, 2 and 4 seconds
+        assert client.asked == 5
+        client.names["app"] = Addresses(("10.0.0.2",), 5)
+        bench.loop.advance(8)
+        assert (addresses(bench), bench.cluster.last_error) == (["10.0.0.2:80"], None)
+
+
+def test_half_an_answer_is_asked_for_again_soon() -> None:
+    client = Client()
+    client.names["app"] = Addresses(("10.0.0.1",), 50, "no server can tell about app")
+    with found_by(Dns(Address("app", 80), client, Retries(1, 60))) as bench:
+        bench.cluster.start()
+        bench.loop.advance(1.1)
+        assert addresses(bench) == ["10.0.0.1:80"]
+        assert bench.cluster.last_error == "no server can tell about app"
+        assert client.asked == 2
+
+
+def test_srv() -> None:
+    client = Client()
+    client.names = {"one": Addresses(("10.0.0.1", "10.0.0.2"), 50), "two": Addresses(("10.0.0.3",), 20)}
+    client.records = [Service(1, 10, 80, "one"), Service(2, 0, 81, "two")]
+    with found_by(Srv("_http._tcp.app", client, Retries(1, 60))) as bench:
+        bench.cluster.start()
+        bench.loop.run()
+        assert [(each.name, each.priority, each.weight) for each in bench.cluster.endpoints] == [
+            ("10.0.0.1:80", 1, 10),
+            ("10.0.0.2:80", 1, 10),
+            ("10.0.0.3:81", 2, 1),
+        ]
+        # A target that fails keeps what it had; the rest changes.
+        client.names = {"one": Addresses(("10.0.0.9",), 50)}
+        bench.loop.advance(20.1)
+        assert addresses(bench) == ["10.0.0.9:80", "10.0.0.3:81"]
+        assert bench.cluster.last_error == "there is no name two"
+        client.records = []
+        bench.loop.advance(1.1)
+        assert addresses(bench) == ["10.0.0.9:80", "10.0.0.3:81"]
+        assert bench.cluster.last_error == "_http._tcp.app has no SRV records"
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("10.1.2.3", ("10.1.2.3",)),
+        ("fd00::1", ("fd00::1",)),
+        ("App.Example.com", ("10.0.0.7", "fd00::7")),
+        ("alias.", ("10.0.0.7",)),
+        ("localhost", ("127.0.0.1", "::1")),
+        ("x.localhost", ("127.0.0.1", "::1")),
+    ],
+)
+async def test_what_needs_no_server(tmp_path: Path, host: str, expected: tuple[str, ...]) -> None:
+    hosts = tmp_path / "hosts"
+    hosts.write_text("# names\n10.0.0.7 app.example.com alias # app\nfd00::7\tAPP.example.com\n\n10.0.0.8\n")
+    client = DnsClient([Address("127.0.0.1", 1)], str(hosts))
+    assert (await client.addresses(host)).hosts == expected
+    assert client._resolver is None
+
+
+# --- files ---
+
+
+def test_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "endpoints.yaml"
+    path.write_text("endpoints:\n  - 10.0.0.1:80\n  - {address: '[fd00::1]:80', weight: 3, zone: a, priority: 1}\n")
+    one, other = read_endpoints(str(path))
+    assert (str(one.address), one.weight) == ("10.0.0.1:80", 1)
+    assert (str(other.address), other.weight, other.zone, other.priority) == ("[fd00::1]:80", 3, "a", 1)
+    path.write_text('{"endpoints": ["unix:/run/app"]}')
+    assert [str(each.address) for each in read_endpoints(str(path))] == ["unix:/run/app"]
+    path.write_text("endpoints: []\n")
+    assert read_endpoints(str(path)) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"endpoints:\n  - 10.0.0.1\n", ":2: endpoints[0]: found '10.0.0.1', expected an address HOST:PORT"),
+        (b"endpoints:\n  - {adress: 'a:80'}\n", 'did you mean "address"?'),
+        (b"endpoints:\n  - {address: 'a:80', weight: 0}\n", ":2: endpoints[0].weight: found 0"),
+        (b"endpoint: []\n", ":1: endpoint: found the unknown key 'endpoint'"),
+        (b"endpoints: [\n", ": (top level): found a YAML error"),
+        (b"endpoints: []\n\xff", ":2: (top level): found no UTF-8"),
+        (b"- a:80\n", "expected a mapping with endpoints"),
+        (b" " * (4 * 1024 * 1024 + 1), "found more than 4 MiB"),
+    ],
+)
+def test_mistakes_name_their_place(tmp_path: Path, text: bytes, said: str) -> None:
+    path = tmp_path / "endpoints.yaml"
+    path.write_bytes(text)
+    with pytest.raises(ConfigError) as caught:
+        read_endpoints(str(path))
+    assert said in str(caught.value)
+    assert str(caught.value).startswith(str(path))
+
+
+def _replace(path: Path, text: str) -> None:
+    new = path.with_suffix(".new")
+    new.write_text(text)
+    new.rename(path)
+
+
+def watching(path: Path, **details: Any) -> Bench:
+    return Bench(discovery={"file": str(path)}, **details)
+
+
+def test_a_file_that_is_replaced(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "endpoints.yaml"
+    path.write_text("endpoints: [10.0.0.1:80]")
+    with watching(path) as bench:
+        bench.cluster.start()
+        bench.loop.run()
+        assert addresses(bench) == ["10.0.0.1:80"]
+        _replace(path, "endpoints: [10.0.0.1:80, 10.0.0.2:80]")
+        bench.loop.advance(1.1)
+        assert addresses(bench) == ["10.0.0.1:80", "10.0.0.2:80"]
+        _replace(path, "endpoints: [10.0.0.1]")
+        bench.loop.advance(5)
+        assert len(addresses(bench)) == 2
+        assert bench.cluster.last_error == (
+            f"{path}:1: endpoints[0]: found '10.0.0.1', expected an address HOST:PORT, [IPV6]:PORT or unix:/PATH"
+        )
+        path.unlink()
+        bench.loop.advance(5)
+        assert len(addresses(bench)) == 2
+        assert "no such file" in (bench.cluster.last_error or "")
+        _replace(path, "endpoints: [10.0.0.3:80]")
+        bench.loop.advance(1.1)
+        assert addresses(bench) == ["10.0.0.3:80"]
+        assert not bench.cluster.last_error
+    assert len(caplog.messages) == 2  # one for each thing that was wrong
+
+
+def test_a_file_that_is_written_in_place_is_read_once_it_rests(tmp_path: Path) -> None:
+    path = tmp_path / "endpoints.yaml"
+    path.write_text("endpoints: [10.0.0.1:80]")
+    with watching(path) as bench:
+        bench.cluster.start()
+        bench.loop.run()
+        path.write_text("endpoints: [10.0.0.2:80]      ")
+        bench.loop.advance(1.1)
+        assert addresses(bench) == ["10.0.0.1:80"]
+        path.write_text("endpoints: [10.0.0.2:80, 10.0.0.3:80]")
+        bench.loop.advance(1)
+        assert addresses(bench) == ["10.0.0.1:80"]
+        bench.loop.advance(1)
+        assert addresses(bench) == ["10.0.0.2:80", "10.0.0.3:80"]
+
+
+def test_a_mounted_config_map(tmp_path: Path) -> None:
+    """The file is a symlink through a symlinked folder, which is swapped."""
+    for name, host in (("one", "10.0.0.1"), ("two", "10.0.0.2")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "endpoints.yaml").write_text(f"endpoints: [{host}:80]")
+    data = tmp_path / "..data"
+    data.symlink_to("one")
+    path = tmp_path / "endpoints.yaml"
+    path.symlink_to("..data/endpoints.yaml")
+    with watching(path) as bench:
+        bench.cluster.start()
+        bench.loop.run()
+        (tmp_path / "swap").symlink_to("two")
+        (tmp_path / "swap").replace(data)
+        bench.loop.advance(1.1)
+        assert addresses(bench) == ["10.0.0.2:80"]
+
+
+def test_names_in_a_file(tmp_path: Path, resolver: Resolver) -> None:
+    path = tmp_path / "endpoints.yaml"
+    path.write_text("endpoints: [a:80, 10.0.0.1:80]")
+    with watching(path, dns_refresh="5s") as bench:
+        bench.cluster.start()
+        bench.loop.run()
+        assert addresses(bench) == ["10.0.0.1:80"]
+        assert bench.cluster.last_error == "cannot resolve a: name or service not known"
+        resolver.known["a"] = ("10.0.0.2",)
+        bench.loop.advance(6)
+        assert addresses(bench) == ["10.0.0.2:80", "10.0.0.1:80"]
+        assert bench.cluster.last_error is None
+
+
+def test_looking_ends_with_the_cluster(tmp_path: Path) -> None:
+    with watching(tmp_path / "none") as bench:
+        bench.cluster.start()
+        bench.loop.run()
+        task = bench.cluster._discovering
+        assert isinstance(task, asyncio.Task)
+        bench.cluster.close()
+        bench.loop.run()
+        assert task.cancelled()
