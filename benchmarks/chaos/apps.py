@@ -61,7 +61,7 @@ class Fleet:
             yield
         finally:
             for app in self.apps:
-                app.die()
+                app.end()
 
     @asynccontextmanager
     async def chaos(self) -> AsyncIterator[None]:
@@ -128,6 +128,7 @@ class _App:
         self.connections: set[_Connection] = set()
         self._fleet = fleet
         self._server: asyncio.Server | None = None
+        self._place: socket.socket | None = None
 
     @property
     def up(self) -> bool:
@@ -137,11 +138,23 @@ class _App:
         return [connection for connection in self.connections if connection.idle]
 
     async def start(self) -> None:
+        if self._place is None:
+            # Bound but not listening, it keeps the port from others while the app is dead: connecting is refused.
+            self._place = socket.socket()
+            self._place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            self._place.bind(("127.0.0.1", self.port))
         if self._server is None:
             loop = asyncio.get_running_loop()
             self._server = await loop.create_server(
-                lambda: _Connection(self._fleet, self.connections), "127.0.0.1", self.port
+                lambda: _Connection(self._fleet, self.connections), "127.0.0.1", self.port, reuse_port=True
             )
+
+    def end(self) -> None:
+        """Die for good."""
+        self.die()
+        if self._place is not None:
+            self._place.close()
+            self._place = None
 
     def die(self) -> None:
         """As a process that is killed: nothing listens any more, and all connections are reset."""

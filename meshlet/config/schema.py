@@ -361,7 +361,9 @@ class Route(_Strict):
         Meta(description="protocols a client may switch to with `Upgrade`; others are answered without the switch"),
     ] = ("websocket",)
     connect: Annotated[bool, Meta(description="pass CONNECT on to the app and tunnel when it agrees")] = False
-    max_body: Annotated[Size | None, Meta(description="largest request body (413); none given: no limit")] = None
+    max_body: Annotated[
+        Size | None, Meta(description="largest request body (413); none given: that of the listener's limits")
+    ] = None
 
 
 class Limits(_Strict):

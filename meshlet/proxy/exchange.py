@@ -262,7 +262,8 @@ class Exchange:
         if now >= end:
             self.fail(deadline_passed())
             return
-        self.expiry = min(self.expiry + delay.seconds, end)
+        if self.request is _COMPLETE:
+            self.expiry = min(now + self._route.timeout, end)
         self.try_started = now
         if delay.then is not None:
             self.answer(delay.then)
@@ -374,17 +375,16 @@ class Exchange:
             stream.send_head(self, head, lines, b"", True)
             return
         complete = self.request is _COMPLETE
+        if not complete:
+            self.take_request()  # before the app may say, within `send_head`, that this is more than it takes
         stream.send_head(self, head, lines, b"".join(tape), complete and not self.trailers)
         if complete and self.trailers:
             stream.send_end(self.trailers)
-        policy, route = self.policy, self._route
-        assert route is not None
+        policy = route.policy
         # Without a policy nothing is sent twice but what a stale connection has lost, or a hedge.
         wanted = stream.reused or policy.configured or route.hedge is not None
         if not wanted or self.received > policy.max_body:
             self.tape = None
-        if not complete:
-            self.take_request()
 
     def attempt_lines(self) -> bytes:
         """Return the header lines that this try's request gets, and prepare its head."""
@@ -536,6 +536,8 @@ class Exchange:
             self._break("the app switched to a protocol that was not asked for")
         else:
             self.status = 101
+            if self._tries is not None:
+                self._tries.settle()
             head.lines += (b"Connection: upgrade", b"Upgrade: " + head.upgrade)
             self._tunnel(head)
 
@@ -553,7 +555,7 @@ class Exchange:
         self._downstream.tunnel_started(relay)
 
     def _tunnel_closed(self, received: int, sent: int, flag: str) -> None:
-        self.received, self.sent, self.flag = received, sent, flag
+        self.received, self.sent, self.flag = received, sent, self._flags(flag)
         self.leave_endpoint()
         now = self.runtime.clock()
         self._record(now)
@@ -620,7 +622,9 @@ class Exchange:
         limit = self.policy.per_try_timeout
         if limit and self.endpoint is not None and not self._queued and now >= self.try_started + limit:
             self.stats.try_timeouts += 1
-            self.fail(UpstreamTimeout(f"no response to this try within {limit:g} s"))
+            error = UpstreamTimeout(f"no response to this try within {limit:g} s")
+            error.unseen = self.upstream is None  # still connecting
+            self.fail(error)
 
     # --- further tries ---
 

@@ -175,6 +175,7 @@ class FilteredExchange(Exchange):
         self._answered = True
         self._upstream_done = complete
         self._came = len(data)
+        self._moved = -1  # what moved before was another count
         self._downstream.set_deadline(self.soonest(now))
         self._run.response_head(head, data, complete)
 

@@ -35,7 +35,7 @@ class MirroredRequest:
         self._runtime = runtime
         self._started = runtime.clock()
         self._stream: UpstreamConnection | None = None
-        self._waiting: list[bytes] = []
+        self._waiting = bytearray()
         self._whole = False
         self._trailers: tuple[bytes, ...] = ()
         self._over = True
@@ -44,15 +44,15 @@ class MirroredRequest:
     def begin(self, data: bytes, whole: bool) -> None:
         """Send the copy, with what is there of the body."""
         target = self._target
-        self._waiting.append(data)
+        self._waiting += data
         self._whole = whole
+        target.stats.mirrors += 1
         try:
             target.breaker.enter()
         except UpstreamError:
             target.stats.mirrors_dropped += 1
             return
         self._over = False
-        target.stats.mirrors += 1
         try:
             self._endpoint = target.cluster.pick()
         except UpstreamError:
@@ -79,8 +79,8 @@ class MirroredRequest:
         if self._stream is not None:
             self._stream.send_data(data)
             return
-        self._waiting.append(data)
-        if sum(map(len, self._waiting)) > _MOST_WAITING:
+        self._waiting += data
+        if len(self._waiting) > _MOST_WAITING:
             self.abort()
 
     def send_end(self, trailers: tuple[bytes, ...]) -> None:
@@ -103,7 +103,7 @@ class MirroredRequest:
         """Take the connection."""
         self._stream = stream
         self._endpoint.requests_total += 1
-        data = b"".join(self._waiting)
+        data = bytes(self._waiting)
         self._waiting.clear()
         stream.send_head(self, self._head, self._lines, data, self._whole and not self._trailers)
         if self._whole and self._trailers:

@@ -154,7 +154,7 @@ class RouteAction:
     response_rules: HeaderRules | None
     timeout: float  # seconds, or NEVER
     deadline: float  # seconds from the request's head to when the client waits no longer, whatever happens; or NEVER
-    soonest: float  # seconds from the request's end to the first look at the clock: the timeout, or a try's, or a hedge
+    soonest: float  # seconds from the request's end to the first look at the clock: the least of the timeouts
     idle_timeout: float  # seconds, or NEVER
     policy: RetryPolicy
     hedge: HedgeSettings | None

@@ -129,6 +129,8 @@ class TcpConnection(Side):
                 self._endpoint = None
                 continue
             break
+        if endpoint.watch is not None:
+            endpoint.watch.connected()
         if self._may_join():
             self._join()
 

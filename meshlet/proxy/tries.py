@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 # A proxy before the app says so where a retry could only make things worse (Envoy: router filter, HTTP headers).
 _VETOES = (b"x-envoy-overloaded", b"x-envoy-ratelimited")
 
+# A connection that was closed while it was idle shows it within a round trip; later it is the app that failed.
+_STALE_SHOWS_IN = 1.0  # seconds
+
 
 class Tries:
     """The tries of one exchange."""
@@ -91,9 +94,11 @@ class Tries:
         if now < exchange.expiry and self._adopt_hedge():
             return True
         began = upstream is not None and upstream.response_began
-        if upstream is not None and upstream.reused and not began and isinstance(error, UpstreamReset):
+        early = now - exchange.try_started < _STALE_SHOWS_IN
+        if upstream is not None and upstream.reused and not began and early and isinstance(error, UpstreamReset):
             endpoint.pool.stale_total += 1
-            endpoint.pool.learn_idle_timeout(exchange.try_started - upstream.idle_since)
+            if exchange.head.length == 0:  # behind a body it is not known for how long the connection was idle
+                endpoint.pool.learn_idle_timeout(exchange.try_started - upstream.idle_since)
             if not self._resent and exchange.head.method in IDEMPOTENT:
                 return self._resend()
         policy = exchange.policy
@@ -190,6 +195,7 @@ class Tries:
         return True
 
     def _go_on_in(self, pause: float, now: float) -> None:
+        self.hedge_at = NEVER  # that was for a first try that is slow; this one has failed, and is followed up
         if pause:
             self.pause(pause, now, self._exchange.try_again)
         else:

@@ -97,12 +97,11 @@ class RoomWaiter(Protocol):
 class ConnectionLimit:
     """The connections of a whole cluster, whichever endpoint and priority they are for."""
 
-    __slots__ = ("_handing_out", "_room", "_waiting", "count", "limit", "overflows_total")
+    __slots__ = ("_handing_out", "_room", "_waiting", "count", "limit")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.count = 0
-        self.overflows_total = 0
         self._waiting: dict[RoomWaiter, None] = {}  # first come, first served
         self._handing_out = False
         self._room = False  # a place was given back and not offered yet
@@ -113,7 +112,6 @@ class ConnectionLimit:
     def take(self) -> bool:
         """Count a connection if there is room for it; else `wait` tells when to ask again."""
         if self.count >= self.limit:
-            self.overflows_total += 1
             return False
         self.count += 1
         return True

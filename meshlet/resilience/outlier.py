@@ -74,17 +74,22 @@ class Monitor(Generic[T]):
 
     def on_status(self, status: int) -> None:
         """Count a response; called for each."""
-        self.requests += 1
         if status < 500:
-            if self._failing:
-                self.clear()
+            self.on_success()
             return
+        self.requests += 1
         self.failures += 1
         self._failing = True
         self.errors += 1
         self.gateway_failures = self.gateway_failures + 1 if status in _GATEWAY_FAILURES else 0
         self.local_failures = 0
         self._detector.on_failure(self)
+
+    def on_success(self) -> None:
+        """Count what went well, a response or a connection for TCP; it ends what failed in a row."""
+        self.requests += 1
+        if self._failing:
+            self.clear()
 
     def on_local_failure(self) -> None:
         """Count a request without a response: no connection, a reset, a timeout."""

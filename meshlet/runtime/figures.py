@@ -35,7 +35,7 @@ def request_families(stats: dict[str, ListenerStats]) -> list[Family]:
             "try_timeouts": ("try_timeouts", "Tries without a response within their own timeout."),
             "hedges": ("hedges", "Second tries beside a first one."),
             "hedges_won": ("hedges_won", "Second tries that were answered first."),
-            "mirrors": ("mirrored_requests", "Copies sent to another cluster."),
+            "mirrors": ("mirrored_requests", "Copies begun for another cluster."),
             "mirrors_dropped": ("mirrored_requests_dropped", "Copies given up."),
         }.items()
     }
@@ -153,7 +153,11 @@ _OF_ENDPOINT: dict[str, tuple[str, _Kind, str]] = {
     "idle_timeout": ("idle_timeout_seconds", "gauge", "How long a connection is kept without a request."),
     "opened_total": ("connections_total", "counter", "Connections opened."),
     "connect_failures_total": ("connect_failures_total", "counter", "Connections that could not be opened."),
-    "overflows_total": ("overflows_total", "counter", "Requests refused: the circuit breaker is full."),
+    "overflows_total": (
+        "overflows_total",
+        "counter",
+        "Requests refused: no connection was to be had in time, or at all.",
+    ),
     "reused_total": ("connections_reused_total", "counter", "Requests on a pooled connection."),
     "stale_total": ("connections_stale_total", "counter", "Pooled connections that the app had closed."),
 }

@@ -72,7 +72,6 @@ class Cluster:
         self.hashes = config.hash_on is not None
         self._key_of = key_function(config.hash_on) if config.hash_on is not None else None
         # who watches the endpoints
-        self.latency: LatencyQuantile | None = None
         self._quantiles: dict[float, LatencyQuantile] = {}
         self._detector: OutlierDetector[Endpoint] | None = None
         if config.outlier_detection is not None:
@@ -207,16 +206,16 @@ class Cluster:
         if self._detector is not None:
             self._timers.cancel(self._detector)
         for endpoint in self.endpoints:
+            endpoint.watch = None  # how the last exchanges end must not set the detector's timer again
             endpoint.pool.close()
 
     def measure(self, percentile: float) -> LatencyQuantile:
-        """Measure response times from now on. `latency` is the estimate that was asked for last."""
+        """Measure response times from now on; return the estimate of this percentile."""
         if percentile not in self._quantiles:
             self._quantiles[percentile] = LatencyQuantile(percentile)
             for endpoint in self.endpoints:
                 endpoint.watch = self._watch(endpoint)
-        self.latency = self._quantiles[percentile]
-        return self.latency
+        return self._quantiles[percentile]
 
     @property
     def ejections_total(self) -> dict[str, int]:

@@ -88,7 +88,11 @@ class HealthChecker:
     async def _run(self, endpoint: Endpoint) -> None:
         judge = Judge(self._config)
         while True:
-            error = await self._ask(endpoint)
+            try:
+                error = await self._ask(endpoint)
+            except Exception:
+                logger.exception("cluster %s: checking %s failed, which is a bug", self._cluster, endpoint.name)
+                error = "the check itself failed"
             endpoint.checks_total += 1
             endpoint.check_failures_total += error is not None
             endpoint.health_error = error

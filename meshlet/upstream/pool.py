@@ -73,6 +73,7 @@ class _Waiting(NamedTuple):
 
     deadline: float
     breaker: Breaker | None  # where it is counted as pending: it waits for a connection that may not be opened yet
+    careful: bool  # as in `Pool.acquire`
 
 
 # Connections must be worth keeping, and an app that restarts must not teach us to keep none.
@@ -133,7 +134,7 @@ class Pool:
     @property
     def waits_since(self) -> float:
         """What compares the first waiters of the cluster's pools: less is longer; NEVER where nobody waits."""
-        return next(iter(self._pending.values())).deadline if self._pending else NEVER
+        return self._next.deadline if self._pending else NEVER
 
     @property
     def idle_timeout(self) -> float:
@@ -157,10 +158,10 @@ class Pool:
                 continue
             self.reused_total += 1
             return connection
-        self.acquire_fresh(waiter, breaker)
+        self.acquire_fresh(waiter, breaker, careful=careful)
         return None
 
-    def acquire_fresh(self, waiter: Waiter, breaker: Breaker) -> None:
+    def acquire_fresh(self, waiter: Waiter, breaker: Breaker, *, careful: bool = False) -> None:
         """Call `waiter` back with a connection that has not been idle. Raises Overflow."""
         counted_by = None
         if len(self._pending) >= len(self._connecting) and not self._room.make():
@@ -171,7 +172,7 @@ class Pool:
             breaker.pending += 1
             counted_by = breaker
         deadline = self._clock() + self._settings.pending_timeout
-        self._pending[waiter] = _Waiting(deadline, counted_by)
+        self._pending[waiter] = _Waiting(deadline, counted_by, careful)
         self._open_more()
         if deadline < self.wake:
             self._timers.schedule(self, deadline)
@@ -210,7 +211,13 @@ class Pool:
             connection.abort()
             return
         if self._pending:
-            self._first().on_stream(connection)
+            # The app may have answered and closed; a new connection has nothing to tell yet.
+            if connection.reused and self._next.careful and connection.stale:
+                self.stale_total += 1
+                connection.abort()
+                self._open_more()
+            else:
+                self._first().on_stream(connection)
             return
         if self._closed:
             connection.abort()
@@ -248,6 +255,11 @@ class Pool:
             self._timers.cancel(self)
 
     # --- the queue ---
+
+    @property
+    def _next(self) -> _Waiting:
+        """The place of the one that has waited longest; there must be one."""
+        return next(iter(self._pending.values()))
 
     def _first(self) -> Waiter:
         """Take the one that has waited longest out of the queue."""

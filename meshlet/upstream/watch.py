@@ -37,6 +37,11 @@ class Watch:
         for quantile in self._quantiles:
             quantile.add(seconds)
 
+    def connected(self) -> None:
+        """Take a connection for TCP; no response follows that could tell more."""
+        if self._monitor is not None:
+            self._monitor.on_success()
+
     def failed(self, error: UpstreamError, seconds: float) -> None:
         """Take an attempt that ended without a response."""
         if isinstance(error, Overflow | NoEndpoint | QueueTimeout):  # our own limits say nothing about the endpoint

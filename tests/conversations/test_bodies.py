@@ -13,6 +13,7 @@ from tests.conversations.world import (
     GOT_OK,
     OK,
     SERVICE_TIME,
+    App,
     World,
     conversation,
 )
@@ -351,6 +352,22 @@ def test_a_slow_app_pauses_the_client(world: World) -> None:
     assert not client.is_paused()
     assert len(app.takes()) == 131072 + 300000
     assert client.transport.pauses == client.transport.resumes == 2
+
+
+@conversation(cut=False)
+def test_an_app_that_is_slow_from_the_start_pauses_the_client(world: World) -> None:
+    world.on_accept = App.stall
+    world.hold()
+    client = world.client()
+    client.sends(head("POST / HTTP/1.1", "Host: a", "Content-Length: 1000000"))
+    client.sends(bytes(200000))
+    assert client.is_paused()  # there is no connection yet
+    world.let_in()
+    app = world.app()
+    assert client.is_paused()
+    app.reads()
+    assert not client.is_paused()
+    app.takes()
 
 
 @conversation(cut=False)

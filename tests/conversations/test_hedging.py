@@ -168,6 +168,24 @@ def test_both_answer_what_the_policy_tries_again(world: World) -> None:
     assert world.attempts == [3]
 
 
+@conversation(
+    cut=False,
+    cluster={"endpoints": [FIRST, SECOND, "10.0.1.3:8080"]},
+    route={**HEDGE, "retry": {"on": ["503"], "attempts": 1, "backoff": {"base": "1s", "max": "1s"}}},
+)
+def test_none_beside_a_retry(world: World) -> None:
+    client = world.client()
+    client.sends(GET)
+    app = world.app()
+    app.got(GOT_GET)
+    app.sends(NOTHING)
+    world.passes(0.52)
+    again = world.app()
+    again.got(GOT_GET)
+    world.no_more_apps()
+    _answered(world, client, by=again)
+
+
 @conversation(cut=False, cluster=TWO, route={**HEDGE, "timeout": "500ms"})
 def test_the_time_is_over_for_both(world: World) -> None:
     client, first, second = _late(world)

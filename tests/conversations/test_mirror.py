@@ -259,7 +259,7 @@ def test_its_breaker_is_open() -> None:
         app.sends(OK)
         client.got(GOT_OK)
         shadow.got()
-        assert (world.stats("shadow").mirrors, world.stats("shadow").mirrors_dropped) == (1, 1)
+        assert (world.stats("shadow").mirrors, world.stats("shadow").mirrors_dropped) == (2, 1)
         shadow.sends(OK)
 
 

@@ -472,6 +472,20 @@ def test_a_longer_keep_alive_changes_nothing(world: World) -> None:
     assert world.pool.idle_timeout == 60
 
 
+@conversation(cut=False, drop=False)
+def test_nothing_is_learned_from_a_long_body(world: World) -> None:
+    client, (app,) = warm(world)
+    world.passes(0.5)
+    client.sends(head("PUT / HTTP/1.1", "Host: a", "Content-Length: 20"))
+    for _ in range(20):
+        world.passes(1)
+        client.sends(b"x")
+    app.takes()
+    app.resets()
+    assert world.pool.idle_timeout == 60
+    world.app().takes()
+
+
 @conversation(cut=False)
 def test_nothing_is_learned_from_a_connection_that_was_handed_on_while_busy(world: World) -> None:
     client, (app,) = warm(world)
@@ -518,6 +532,27 @@ def test_a_closed_pool_lets_exchanges_end(world: World) -> None:
     assert world.pooled() == "open=0 idle=0 connecting=0 pending=0"
 
 
+@conversation(
+    cut=False,
+    cluster={
+        "endpoints": ["10.0.1.1:8080", "10.0.1.2:8080"],
+        "outlier_detection": {"consecutive_5xx": 1, "success_rate": {}},
+    },
+)
+def test_what_ends_after_its_cluster_ejects_nobody(world: World) -> None:
+    client = world.client()
+    client.sends(GET)
+    app = world.app()
+    app.got(GOT_GET)
+    world.cluster.close()
+    app.sends(head("HTTP/1.1 500 No", "Content-Length: 0"))
+    client.got(head("HTTP/1.1 500 No", "Content-Length: 0", *ANSWERED))
+    client.closes()
+    assert not any(endpoint.ejected for endpoint in world.cluster.endpoints)
+    world.passes(20)
+    assert not world._timers._slots
+
+
 @conversation(cut=False)
 def test_a_chunk_at_a_time_through_a_reused_connection(world: World) -> None:
     client, (app,) = warm(world)
@@ -530,3 +565,21 @@ def test_a_chunk_at_a_time_through_a_reused_connection(world: World) -> None:
     app.got(chunked())
     app.sends(head("HTTP/1.1 200 OK", "Content-Length: 0"))
     client.got(head("HTTP/1.1 200 OK", "Content-Length: 0", *ANSWERED))
+
+
+@conversation(cut=False, cluster={"circuit_breaker": {"max_connections": 1}})
+def test_a_post_that_waits_is_not_handed_a_connection_that_the_app_has_closed(world: World) -> None:
+    client, other = world.client(), world.client()
+    client.sends(GET)
+    app = world.app()
+    app.got(GOT_GET)
+    other.sends(POST)
+    with world.at_once():
+        app.sends(OK)
+        app.closes()
+    client.got(GOT_OK)
+    again = world.app()
+    again.got(GOT_POST)
+    assert world.pool.stale_total == 1
+    again.sends(OK)
+    other.got(GOT_OK)

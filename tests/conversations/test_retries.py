@@ -523,10 +523,11 @@ def test_a_pause_longer_than_the_time_left() -> None:
         assert world.flags == [""]
         client.sends(GET)
         app.got(GOT_GET)
-        world.passes(1.8)
+        world.passes(0.9)
         app.resets()
         app = world.app()  # for the stale connection
         app.got(GOT_GET)
+        world.passes(0.95)
         app.sends(head("HTTP/1.1 503 No", "Content-Length: 0"))
         assert b"503 No" in client.takes()
         world.no_more_apps()

@@ -401,3 +401,21 @@ def test_overload_is_not_answered_with_retries(field: str) -> None:
         world.passes(1)
         assert app.takes() == b""
         world.no_more_apps()
+
+
+def test_an_app_that_fails_later_has_closed_no_stale_connection() -> None:
+    with World() as world:
+        client = world.client()
+        client.sends(GET)
+        app = world.app()
+        app.got(GOT_GET)
+        app.sends(OK)
+        client.got(GOT_OK)
+        world.passes(2)
+        client.sends(GET)
+        app.got(GOT_GET)
+        world.passes(1.1)
+        app.resets()
+        client.got_reply(503, "UC", close=False)
+        world.no_more_apps()
+        assert world.pool.idle_timeout == 60.0  # nothing was learned either

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conversations.world import App, World, conversation
+from tests.conversations.world import FIRST, App, World, conversation
 
 TCP = {"protocol": "tcp", "cluster": "app"}
 
@@ -287,3 +287,26 @@ def test_an_app_that_resets_as_soon_as_it_accepts() -> None:
         client = world.client()
         assert client.state == "reset"
         world.cleared()
+
+
+@conversation(
+    cut=False,
+    drop=False,
+    listener=TCP,
+    cluster={"endpoints": [FIRST, "10.0.1.2:8080"], "outlier_detection": {"consecutive_local_failures": 3}},
+)
+def test_connections_that_are_made_end_what_failed_in_a_row(world: World) -> None:
+    first = next(endpoint for endpoint in world.cluster.endpoints if endpoint.name == FIRST)
+    for _ in range(4):
+        world.refuse()
+        for _ in range(3):
+            world.client().closes()
+        assert not first.ejected
+        world.unreachable.clear()
+        for _ in range(2):
+            world.client().closes()
+    assert first.pool.connect_failures_total >= 4
+    world.refuse()
+    for _ in range(6):
+        world.client().closes()
+    assert first.ejected

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conversations.world import ANSWERED, FORWARDED, GET, GOT_GET, GOT_OK, OK, World, conversation
+from tests.conversations.world import ANSWERED, FIRST, FORWARDED, GET, GOT_GET, GOT_OK, OK, World, conversation
 from tests.support.wire import head
 
 WEBSOCKET = head("GET /chat HTTP/1.1", "Host: a", "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: x")
@@ -292,3 +292,21 @@ def test_ending_all_connections_ends_tunnels(world: World) -> None:
     world.listener.abort()
     world.rest()
     world.cleared()
+
+
+@conversation(cut=False, cluster={"endpoints": [FIRST, "10.0.1.2:8080"]})
+def test_a_tunnel_is_no_retry_any_more(world: World) -> None:
+    world.refuse(FIRST)
+    for tries in (2, 1):  # the endpoints take turns
+        client = world.client()
+        client.sends(WEBSOCKET)
+        app = world.app()
+        app.got(GOT_WEBSOCKET)
+        app.sends(SWITCHING)
+        client.got(GOT_SWITCHING)
+        breaker = world.cluster.breakers["default"]
+        assert (breaker.requests, breaker.retries) == (1, 0)
+        client.ends()
+        app.ends()
+        assert world.attempts[-1] in (tries, 3 - tries)
+    assert world.stats().retries == 1

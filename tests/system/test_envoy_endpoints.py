@@ -272,21 +272,24 @@ def shares(side: Side, case: str) -> Counter[str]:
 # --- circuit breakers ---
 
 
-def one_by_one(side: Side, cases: Sequence[str]) -> list[int]:
+def one_by_one(side: Side, cases: Sequence[str], *, all_slow: bool = False) -> list[int]:
     """The statuses of `asked_one_by_one`."""
-    return [response.status for response in asked_one_by_one(side, cases)]
+    return [response.status for response in asked_one_by_one(side, cases, all_slow=all_slow)]
 
 
-def asked_one_by_one(side: Side, cases: Sequence[str]) -> list[Response]:
+def asked_one_by_one(side: Side, cases: Sequence[str], *, all_slow: bool = False) -> list[Response]:
     """Send one request after the other without waiting for answers; return the answers
     by their status.
 
-    What is sent next finds the one before at the app, in the queue, or refused.
+    What is sent next finds the one before at the app, in the queue, or refused. The first one takes its time, or all.
     """
     clients = [side.client() for _ in cases]
     try:
         for number, (client, case) in enumerate(zip(clients, cases, strict=True)):
-            side.script(case, _SLOW, OK) if not number else side.script(case, OK)
+            if all_slow:
+                side.script(case, *[_SLOW] * len(cases))
+            else:
+                side.script(case, _SLOW, OK) if not number else side.script(case, OK)
             side.send(client, case, GET)
             if not number:
                 until(lambda: side.seen(cases[0]))
@@ -355,7 +358,7 @@ def test_waiting_in_our_queue_is_not_the_endpoint_s_fault(sides: dict[str, Side]
 def test_priorities_are_counted_apart(sides: dict[str, Side], name: str) -> None:
     side = sides[name]
     cases = ["two-classes", "two-classes", "two-classes-high", "two-classes-high", "two-classes-high"]
-    assert one_by_one(side, cases) == [200, 200, 200, 503, 503]
+    assert one_by_one(side, cases, all_slow=True) == [200, 200, 200, 503, 503]
     assert len(side.seen("two-classes")) == 1
     assert len(side.seen("two-classes-high")) == 2
 
