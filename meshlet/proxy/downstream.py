@@ -45,6 +45,7 @@ class Phase(IntEnum):
 _IDLE, _HEAD, _EXCHANGE, _FLUSHING, _DISCARDING, _LINGERING, _TUNNEL, _CLOSED = Phase
 
 _DONE = State.DONE
+_COMPLETE = Progress.COMPLETE
 
 # Further requests that a client may send ahead of its answers, in bytes; past it reading stops.
 _PIPELINE = 65536
@@ -339,7 +340,8 @@ class DownstreamConnection(asyncio.Protocol):
     def finished(self, now: float) -> None:
         """Go on after the exchange."""
         exchange, self._exchange = self._exchange, None
-        if self._phase is _EXCHANGE and exchange is not None and exchange.whole:
+        # `whole` says more, but mostly no more than `request` does, without a call.
+        if self._phase is _EXCHANGE and exchange is not None and (exchange.request is _COMPLETE or exchange.whole):
             self._next_request(now)
         elif self._phase is _TUNNEL:
             self._forget()

@@ -106,15 +106,14 @@ class Exchange:
         self.started = now
         # where it goes
         self._route: RouteAction | None = None
-        self.target: Target | None = None
+        self.target: Target | None
         self.breaker: Breaker | None = None  # that counts it
-        self.stats: RequestStats = settings.unrouted
+        self.stats: RequestStats
         self.endpoint: Endpoint | None = None
         self.upstream: UpstreamConnection | None = None
         self.upstream_host: str | None = None  # the endpoint of the last try
         self.attempts = 0
         self._tries: Tries | None = None
-        self._persistent = True  # the app keeps its connection
         # how far it is
         self.request: Progress = _WAITING
         self.response: Progress = _WAITING
@@ -142,6 +141,8 @@ class Exchange:
             self.request = _COMPLETE
         self._route = route = self._settings.routes.match(head)
         if route is None:
+            self.target = None
+            self.stats = self._settings.unrouted
             self.fail(NoRoute("no route takes this request"))
             return
         target = route.target
@@ -308,12 +309,17 @@ class Exchange:
             self.fail(breaker.overflow())
             return
         breaker.requests += 1
+        if route.accompanied:
+            self._accompany(route)
+        self._attempt(fresh=False)
+
+    def _accompany(self, route: RouteAction) -> None:
+        """Begin what goes beside the first try."""
         if route.mirror is not None and self.runtime.random() < route.mirror.share:
             self._copy_to(route.mirror.target)
         if route.hedge is not None and self.request is _COMPLETE:
             self._more().arm_hedge(route.hedge)
             self._downstream.set_deadline(self.soonest(self.started))
-        self._attempt(fresh=False)
 
     def _copy_to(self, target: Target) -> None:
         head = self.head
@@ -469,6 +475,7 @@ class Exchange:
         if self.head.method == b"CONNECT" and status < 300:
             self._tunnel(head)
             return
+        # whether the app keeps its connection
         self._persistent = not head.close and (head.minor == 1 or head.keep_alive) and head.length != UNTIL_CLOSE
         if head.timeout is not None:
             endpoint.pool.learn_idle_timeout(head.timeout)

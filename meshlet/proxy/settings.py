@@ -157,6 +157,7 @@ class RouteAction:
     soonest: float  # seconds from the request's end to the first look at the clock: the least of the timeouts
     idle_timeout: float  # seconds, or NEVER
     policy: RetryPolicy
+    accompanied: bool  # something goes beside the first try:
     hedge: HedgeSettings | None
     mirror: MirrorSettings | None
     deadline_header: bytes | None  # lower case

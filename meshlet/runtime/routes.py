@@ -67,6 +67,7 @@ class Routes:
             soonest=float(min(timeout, policy.per_try_timeout or NEVER, idle_timeout)),
             idle_timeout=idle_timeout,
             policy=policy,
+            accompanied=route.hedge is not None or route.mirror is not None,
             hedge=self._hedge(route, route.hedge) if route.hedge is not None else None,
             mirror=MirrorSettings(self._target(route, route.mirror.cluster), route.mirror.percent / 100)
             if route.mirror is not None
