@@ -35,7 +35,9 @@ def command(file: str, output: str) -> None:
     elif mistakes:
         click.echo("\n".join(map(str, mistakes)), err=True)
     else:
-        click.echo(f"{file}: ok, {', '.join(f'{count} {what}' for what, count in counts.items())}")
+        click.echo(
+            f"{file}: ok, {', '.join(f'{count} {what if count != 1 else what[:-1]}' for what, count in counts.items())}"
+        )
     if mistakes:
         raise SystemExit(2)
 

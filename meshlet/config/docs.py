@@ -123,7 +123,7 @@ def _type_name(kind: inspect.Type) -> str:
 
 
 def _default(field: inspect.Field) -> str:
-    if field.default is NODEFAULT:
+    if field.required:
         return "**required**"
     if field.default is None:
         return "none"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class Reply:
     """A whole response. A `str` body is sent as UTF-8, as plain text where `headers` do not say otherwise."""
 
-    __slots__ = ("body", "fields", "status")
+    __slots__ = ("body", "fields", "flag", "status")
 
     def __init__(
         self,
@@ -30,6 +30,7 @@ class Reply:
         pairs: Iterable[tuple[str, str]] = headers.items() if hasattr(headers, "items") else headers
         self.fields = tuple(reply_line(name, value) for name, value in pairs)
         self.status = status
+        self.flag = ""  # response flag
         if isinstance(body, str):
             body = body.encode()
             if body and not any(line[:13].lower() == b"content-type:" for line in self.fields):
@@ -41,4 +42,4 @@ class Reply:
 
     def answer(self) -> Answer:
         """Return what is rendered."""
-        return Answer(self.status, self.fields, self.body)
+        return Answer(self.status, self.fields, self.body, self.flag)

@@ -158,7 +158,9 @@ class RequestSide(Side):
         chunk_request(self.head)
 
     def too_large(self, hold: Hold) -> Reply:
-        return Reply(413, f"the request body is larger than {hold.max_bytes} bytes\n")
+        reply = Reply(413, f"the request body is larger than {hold.max_bytes} bytes\n")
+        reply.flag = "DPE"  # as of a body that is larger than its route allows
+        return reply
 
 
 class ResponseSide(Side):

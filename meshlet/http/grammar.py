@@ -93,6 +93,18 @@ def looks_like(name: bytes, fields: frozenset[bytes]) -> bool:
     return lower not in fields and lower.translate(_CGI) in fields
 
 
+#: a whole head as CGI-like environments read its names: lines stay lines, and names keep their colon
+_CGI_HEAD = bytes(c if c in b"\n:" else _CGI[ord(chr(c).lower())] if c < 0x80 else 0x2D for c in range(256))
+
+
+def cgi_names(lines: bytes) -> bytes:
+    """Return field lines with their names as CGI-like environments read them: in lower case, with `-` for `_` and `.`.
+
+    What stands behind the colons is of no use afterwards.
+    """
+    return lines.translate(_CGI_HEAD)
+
+
 class ConnectionOptions:
     """What a `Connection` field says (RFC 9110 section 7.6.1)."""
 

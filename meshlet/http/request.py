@@ -33,7 +33,18 @@ _LONGEST_METHOD = 64
 _LONGEST_LENGTH = 18
 _FRAMING = frozenset({b"content-length", b"transfer-encoding", b"host", b"connection", b"upgrade", b"expect"})
 # What apps believe because meshlet writes it.
-_VOUCHED = frozenset({b"x-forwarded-for", b"x-forwarded-proto", b"x-request-id"})
+_VOUCHED = frozenset(
+    {
+        b"x-forwarded-for",
+        b"x-forwarded-proto",
+        b"x-request-id",
+        b"x-envoy-attempt-count",
+        b"x-envoy-internal",
+        b"x-envoy-external-address",
+        b"x-envoy-original-path",
+        b"x-envoy-original-host",
+    }
+)
 _ABSOLUTE = re.compile(rb"(?i:https?)://(?P<authority>[^/?]*)(?P<rest>.*)", re.DOTALL)
 _PORT = re.compile(rb":[0-9]+\Z")
 _VERSION = re.compile(rb"HTTP/([0-9])\.([0-9])")
@@ -289,9 +300,14 @@ _SPECIAL: dict[bytes, Callable[[RequestHead, bytes, bytes], None]] = {
     b"x-envoy-upstream-rq-per-try-timeout-ms": _on_envoy,
     b"x-envoy-upstream-rq-timeout-alt-response": _on_envoy,
     b"x-envoy-hedge-on-per-try-timeout": _on_envoy,
+    b"x-envoy-expected-rq-timeout-ms": _on_envoy,
+    # what proxies tell apps: a client that is not trusted tells them nothing by it
+    b"x-envoy-internal": _on_envoy,
+    b"x-envoy-external-address": _on_envoy,
+    b"x-envoy-original-path": _on_envoy,
+    b"x-envoy-original-host": _on_envoy,
     # what meshlet tells the app, where a route says so
     b"x-envoy-attempt-count": _drop,
-    b"x-envoy-expected-rq-timeout-ms": _on_envoy,
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from meshlet.http.grammar import OWS, without_named
+from meshlet.http.grammar import OWS, cgi_names
 from meshlet.resilience.retry import with_request_headers
 from meshlet.timers import NEVER
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from meshlet.proxy.settings import RouteAction
 
 _TIMEOUT = b"x-envoy-upstream-rq-timeout-ms"
+# What a trusted proxy in front tells the app.
+_TOLD = (b"x-envoy-internal", b"x-envoy-external-address", b"x-envoy-original-path", b"x-envoy-original-host")
 # More digits than any wait has milliseconds.
 _LONGEST_NUMBER = 9
 
@@ -31,6 +33,7 @@ def asked_for(route: RouteAction, head: RequestHead, *, trusted: bool) -> RouteA
         if asked is not None:
             timeout = asked or NEVER
         policy = with_request_headers(policy, fields)
+        head.lines += [b"%b: %b" % (name, fields[name]) for name in _TOLD if name in fields]
     if route.deadline_header is not None:
         left = _deadline(head, route.deadline_header)
         if left is not None:
@@ -49,7 +52,9 @@ def _deadline(head: RequestHead, name: bytes) -> float | None:
         found, _, value = line.partition(b":")
         if found.lower() == name:
             values.append(value.strip(OWS))
-    head.lines = without_named(head.lines, frozenset({name}))
+    # Nor may the app take another field for it: CGI-like environments read x_deadline as x-deadline.
+    start = cgi_names(name)
+    head.lines[1:] = [line for line in head.lines[1:] if cgi_names(line.partition(b":")[0]) != start]
     return min((left for value in values if (left := _milliseconds(value)) is not None), default=None)
 
 

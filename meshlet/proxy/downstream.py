@@ -317,7 +317,7 @@ class DownstreamConnection(asyncio.Protocol):
             self._close_after = True
         if not self._transport.is_closing():
             reply = local_reply(error, exchange.head, report, close=self._close_after, decorate=exchange.decorate_own)
-            self._transport.write(reply)
+            self._send_own(exchange, reply)
 
     def send_answer(self, answer: Answer) -> None:
         """Send a whole response of our own."""
@@ -327,7 +327,11 @@ class DownstreamConnection(asyncio.Protocol):
             self._close_after = True
         if not self._transport.is_closing():
             response = own_response(answer, exchange.head, close=self._close_after, decorate=exchange.decorate_own)
-            self._transport.write(response)
+            self._send_own(exchange, response)
+
+    def _send_own(self, exchange: Exchange, response: bytes) -> None:
+        exchange.sent = len(response) - response.index(b"\r\n\r\n") - 4
+        self._transport.write(response)
 
     def abort(self) -> None:
         """Make the client see that its response is not whole: a reset, for the end of stream may mean `complete`."""

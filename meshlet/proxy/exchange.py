@@ -724,6 +724,7 @@ class Exchange:
         self.over = True
         if self._tries is not None:
             self._tries.end()
+            self._tries = None  # they refer to each other, and only the garbage collector would free them
         if self._extras is not None and self._extras.mirror is not None and self.request is not _COMPLETE:
             self._extras.mirror.abort()
         if self.breaker is not None:

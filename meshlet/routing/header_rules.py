@@ -1,7 +1,8 @@
 """Changes to the field lines of a head.
 
-Most fields that rules name are not in the head yet. So the head is searched once, as a whole and in lower case, and
-its lines are looked at one by one only where that has found the name.
+Most fields that rules name are not in the head yet. So the head is searched once, as a whole, and its lines are looked
+at one by one only where that has found the name. Names are compared as CGI-like environments read them: an app there
+would take `x_user` for the `X-User` that a rule has removed.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from msgspec.structs import replace
 
-from meshlet.http.grammar import OWS
+from meshlet.http.grammar import OWS, cgi_names
 from meshlet.http.template import parse
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Rules:
 
     def apply(self, lines: list[bytes], facts: Facts) -> None:
         """Change the lines of a head in place; the first one, the start line, stays."""
-        head = b"\n".join(lines).lower() if self._looks else b""
+        head = cgi_names(b"\n".join(lines)) if self._looks else b""
         if self._lines is not None:
             for mark in self._marks:
                 if mark in head:
@@ -107,7 +108,7 @@ class _Remove:
     __slots__ = ("_start", "mark", "needs_upstream")
 
     def __init__(self, name: str) -> None:
-        self._start = name.lower().encode() + b":"
+        self._start = cgi_names(name.encode()) + b":"
         self.mark = b"\n" + self._start
         self.needs_upstream = False
 
@@ -141,7 +142,7 @@ class _Set(_Add):
 
     def __init__(self, name: str, value: str, *, again: bool) -> None:
         super().__init__(name, value)
-        self.mark = b"\n%b:" % name.lower().encode()
+        self.mark = b"\n%b:" % cgi_names(name.encode())
         self.again = again  # an earlier change is of the same name
 
     def apply(self, lines: list[bytes], head: bytes, facts: Facts) -> None:
@@ -163,7 +164,7 @@ class _Append(_Set):
             start = self.mark[1:]
             size = len(start)
             for index in range(len(lines) - 1, 0, -1):
-                if lines[index][:size].lower() == start:
+                if cgi_names(lines[index][:size]) == start:
                     before = lines[index].rstrip(OWS)
                     if len(before) > size:  # an empty field is no list to append to
                         line = b"%b, %b" % (before, line[size:].lstrip(OWS))
@@ -174,4 +175,4 @@ class _Append(_Set):
 
 def _without(lines: list[bytes], start: bytes) -> None:
     size = len(start)
-    lines[1:] = [line for line in lines[1:] if line[:size].lower() != start]
+    lines[1:] = [line for line in lines[1:] if cgi_names(line[:size]) != start]

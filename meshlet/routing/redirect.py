@@ -40,7 +40,8 @@ def compile_redirect(redirect: Redirect, match: Match) -> Callable[[RequestHead,
             host, port = new_host, b""
         if not host:
             # HTTP/1.0 without a Host: a reference, which must not begin with the `//` of a host's name.
-            return b"/" + path.lstrip(b"/")
+            # Browsers read a backslash as a slash.
+            return b"/" + path.lstrip(b"/\\")
         to = new_scheme or scheme
         if new_port is not None:
             port = new_port

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from meshlet.config.regex import compile_regex
+from meshlet.errors import BadRequest
 from meshlet.http.grammar import parse_authority
 from meshlet.routing.paths import compile_new_path
 
@@ -18,11 +19,16 @@ if TYPE_CHECKING:
 
 _REFERENCE = re.compile(r"\\(\\|[0-9])")
 
+# Each match is replaced in Python, on the event loop; no path that means well has so many.
+_MOST_MATCHES = 256
+_LONGEST = 65536  # bytes
+
 
 def compile_rewrite(rewrite: Rewrite, match: Match) -> Callable[[RequestHead], None]:
     """Make the function that changes the head of a request that `match` has let through.
 
     The query stays. A CONNECT, whose target is no path, is left as it is; of `OPTIONS *` only the host is changed.
+    The function raises BadRequest where a regular expression would make too much of a path.
     """
     if rewrite.regex is not None:
         new_path: Callable[[bytes], bytes] | None = _compile_regex_rewrite(rewrite.regex)
@@ -74,12 +80,16 @@ def _compile_regex_rewrite(rewrite: RegexRewrite) -> Callable[[bytes], bytes]:
     def replace(path: bytes) -> bytes:
         parts = []
         end = -1
-        for found in regex.finditer(path):
+        for count, found in enumerate(regex.finditer(path)):
+            if count == _MOST_MATCHES:
+                raise BadRequest(f"the path has more than {_MOST_MATCHES} places that its route rewrites", 414)
             if found.start() == found.end() == end:
                 continue  # nothing, right behind a match: Python counts it as another one, RE2 does not
             parts += [path[max(end, 0) : found.start()], substitution(found)]
             end = found.end()
         made = b"".join(parts) + path[max(end, 0) :]
+        if len(made) > _LONGEST:
+            raise BadRequest(f"the path is rewritten to more than {_LONGEST} bytes", 414)
         # Whatever the expression did, a request target begins with a slash, and with one only, as above.
         return made if made[:1] == b"/" and (made[:2] != b"//" or path[:2] == b"//") else b"/" + made.lstrip(b"/")
 

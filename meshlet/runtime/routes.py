@@ -8,6 +8,7 @@ from __future__ import annotations
 from random import random
 from typing import TYPE_CHECKING
 
+from meshlet.errors import BadRequest
 from meshlet.http.answer import Answer
 from meshlet.proxy.settings import HedgeSettings, MirrorSettings, RouteAction, Target
 from meshlet.resilience.retry import DEFAULT_POLICY, RetryPolicy
@@ -182,9 +183,13 @@ def _last_steps(route: Route, rules: Rules | None) -> list[Step]:
 
             change = compile_rewrite(route.rewrite, route.match)
 
-            def rewrite(exchange: Exchange, now: float) -> None:  # noqa: ARG001 (the interface of steps)
+            def rewrite(exchange: Exchange, now: float) -> BadRequest | None:  # noqa: ARG001 (the interface of steps)
                 exchange.keep_asked()
-                change(exchange.head)
+                try:
+                    change(exchange.head)
+                except BadRequest as error:
+                    return error
+                return None
 
             steps.append(rewrite)
     return steps

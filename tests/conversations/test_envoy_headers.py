@@ -210,3 +210,19 @@ def test_the_least_of_all_times(world: World) -> None:
     app.sends(OK)
     client.takes()
     assert world.log.entries[-1][13] == FIRST
+
+
+TOLD = ("x-envoy-internal: true", "x-envoy-external-address: 1.2.3.4", "x-envoy-original-path: /secret")
+
+
+def test_what_only_a_trusted_proxy_may_tell_the_app() -> None:
+    for trusted, seen in ((["10.0.0.0/8"], TOLD), ([], ())):
+        with World(listener={"trusted_peers": trusted}) as world:
+            client = world.client()
+            client.sends(head("GET / HTTP/1.1", "Host: a", *TOLD, "x_envoy_internal: true"))
+            app = world.app()
+            received = app.takes().decode()
+            for line in TOLD:
+                assert (line in received) is (line in seen)
+            app.sends(OK)
+            client.takes()

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 
+from meshlet.http.head import RequestHead
+from meshlet.proxy.exchange import Exchange
+from meshlet.proxy.tries import Tries
 from tests.conversations.world import (
     ANSWERED,
     FIRST,
@@ -419,3 +424,21 @@ def test_an_app_that_fails_later_has_closed_no_stale_connection() -> None:
         client.got_reply(503, "UC", close=False)
         world.no_more_apps()
         assert world.pool.idle_timeout == 60.0  # nothing was learned either
+
+
+@pytest.mark.parametrize("route", [{}, {"retry": {"attempts": 1, "on": ["5xx"]}}, {"hedge": {"after": "50ms"}}])
+def test_a_request_that_has_failed_leaves_nothing_for_the_garbage_collector(route: dict[str, object]) -> None:
+    with World(route=route) as world:
+        world.refuse()
+        client = world.client()
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(5):
+                client.sends(GET)
+                world.passes(1)
+                client.takes()
+            left = [each for each in gc.get_objects() if isinstance(each, Exchange | Tries | RequestHead)]
+        finally:
+            gc.enable()
+        assert left == []

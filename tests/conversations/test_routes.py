@@ -312,3 +312,46 @@ def test_the_log_tells_what_the_client_asked_for() -> None:
         client.got(GOT_OK)
         (entry,) = world.log.entries
         assert entry[6:8] == (b"/", b"a")
+
+
+def test_rules_hold_for_names_that_only_look_alike() -> None:
+    """A CGI-like environment reads them all as HTTP_X_USER."""
+    rules = {"remove": ["X-User"], "set": {"x-client": "us"}}
+    with World(route={"request_headers": rules, "attempt_count": True, "deadline_header": "x-deadline"}) as world:
+        client = world.client()
+        fakes = ("x_user: a", "X.User: b", "x_client: c", "X-Client: d", "x_deadline: 9", "x_envoy_attempt_count: 7")
+        client.sends(head("GET / HTTP/1.1", "Host: a", *fakes))
+        app = world.app()
+        told = ("x-client: us", *FORWARDED, "x-envoy-attempt-count: 1", "x-deadline: 15000")
+        app.got(head("GET / HTTP/1.1", "Host: a", *told))
+        app.sends(OK)
+        client.takes()
+
+
+def test_a_path_with_too_many_places_to_rewrite() -> None:
+    rewrite = {"regex": {"pattern": "_", "substitution": "-"}}
+    with World(route={"rewrite": rewrite}) as world:
+        client = world.client()
+        client.sends(head("GET /" + "_" * 256 + " HTTP/1.1", "Host: a"))
+        app = world.app()
+        app.got(head("GET /" + "-" * 256 + " HTTP/1.1", "Host: a", *FORWARDED))
+        app.sends(OK)
+        client.got(GOT_OK)
+        client.sends(head("GET /" + "_" * 257 + " HTTP/1.1", "Host: a"))
+        client.got_reply(414, "DPE", "256 places")
+
+
+def test_a_path_that_is_rewritten_to_too_much() -> None:
+    rewrite = {"regex": {"pattern": "a", "substitution": r"\0" * 300}}
+    with World(route={"rewrite": rewrite}) as world:
+        client = world.client()
+        client.sends(head("GET /" + "a" * 250 + " HTTP/1.1", "Host: a"))
+        client.got_reply(414, "DPE", "65536 bytes")
+
+
+def test_the_log_counts_the_bytes_of_our_own_answers() -> None:
+    with World(routes=[{"direct_response": {"status": 200, "body": "hello"}}]) as world:
+        client = world.client()
+        client.sends(GET)
+        client.takes()
+        assert world.log.entries[0][11] == 5

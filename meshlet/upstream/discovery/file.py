@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from pathlib import Path
+import stat
 from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta, Struct
@@ -34,11 +34,18 @@ class EndpointsFile(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     ]
 
 
+def _opener(path: str, flags: int) -> int:
+    # Opening a pipe would wait for whoever writes to it, and everything else with it.
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
 def read_endpoints(path: str) -> list[EndpointConfig]:
     """Return what the file lists. Raises ConfigError with all its mistakes, also where it cannot be read."""
     data = b""
     try:
-        with Path(path).open("rb") as file:
+        with open(path, "rb", opener=_opener) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ConfigError((Mistake(path, 0, "(top level)", "something else", "a regular file"),))
             data = file.read(_MAX_BYTES + 1)
         if len(data) > _MAX_BYTES:
             raise ConfigError((Mistake(path, 0, "(top level)", "more than 4 MiB", "a list of endpoints"),))

@@ -46,9 +46,9 @@ def bad(tmp_path: Path) -> str:
 @pytest.mark.parametrize(
     ("name", "counts"),
     [
-        ("minimal.yaml", "1 listeners, 1 clusters, 1 routes"),
+        ("minimal.yaml", "1 listener, 1 cluster, 1 route"),
         ("sidecar.yaml", "2 listeners, 3 clusters, 4 routes"),
-        ("routing.yaml", "1 listeners, 5 clusters, 9 routes"),
+        ("routing.yaml", "1 listener, 5 clusters, 9 routes"),
         ("resilience.yaml", "2 listeners, 4 clusters, 7 routes"),
     ],
 )
@@ -221,4 +221,4 @@ def test_a_good_config_costs_no_import_that_only_mistakes_need() -> None:
 
 def test_python_dash_m() -> None:
     command = [sys.executable, "-m", "meshlet", "validate", str(CONFIGS / "minimal.yaml")]
-    assert output_of(command).endswith("1 routes\n")
+    assert output_of(command).endswith("1 route\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
@@ -254,6 +255,13 @@ def test_mistakes_name_their_place(tmp_path: Path, text: bytes, said: str) -> No
         read_endpoints(str(path))
     assert said in str(caught.value)
     assert str(caught.value).startswith(str(path))
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "endpoints.yaml"
+    os.mkfifo(path)
+    with pytest.raises(ConfigError, match="a regular file"):
+        read_endpoints(str(path))
 
 
 def _replace(path: Path, text: str) -> None:
