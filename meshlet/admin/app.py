@@ -8,8 +8,9 @@ import msgspec
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
+from meshlet.admin import dashboard, explain, tap, traffic
 from meshlet.admin.backend import AdminBackend, Dump
-from meshlet.admin.guard import guard
+from meshlet.admin.guard import guard, seal
 from meshlet.admin.stats_filter import StatsFilter
 from meshlet.admin.tables import table
 from meshlet.telemetry import exposition, log
@@ -24,9 +25,16 @@ _ENDPOINTS = (
     ("GET", "/config_dump", "the running config, where it came from, the last reload (JSON)"),
     ("GET", "/clusters", "clusters and endpoints; ?format=json"),
     ("GET", "/listeners", "listeners; ?format=json"),
+    ("GET", "/explain", "the last failed and slow requests; ?limit=50, ?format=json"),
+    ("GET", "/explain/{id}", "one of them, by its request id; ?format=json"),
+    ("GET", "/tap", "requests as they end, a JSON object each; filters: ?method=, ?path=, ?status=5xx and more"),
+    ("GET", "/traffic", "totals of routes and endpoints (JSON)"),
+    ("GET", "/history", "the last 15 minutes (JSON)"),
     ("GET", "/server_info", "version, uptime and the like (JSON)"),
     ("GET", "/logging", "the level of meshlet's own log"),
     ("POST", "/logging", "change it: ?level=debug"),
+    ("POST", "/healthcheck/fail", "be not ready, so that no more traffic comes"),
+    ("POST", "/healthcheck/ok", "be ready again"),
     ("POST", "/drain_listeners", "stop accepting connections"),
     ("POST", "/quitquitquit", "drain and end, as on SIGTERM"),
 )
@@ -36,6 +44,8 @@ def make_app(backend: AdminBackend) -> web.Application:
     """The admin application in front of `backend`."""
     admin = _Admin(backend)
     app = web.Application(middlewares=[guard, _explain])
+    app.on_response_prepare.append(seal)
+    tap.end_with(app)
     app.add_routes(
         [
             web.get("/", admin.index),
@@ -49,8 +59,11 @@ def make_app(backend: AdminBackend) -> web.Application:
             web.get("/server_info", admin.server_info),
             web.get("/logging", admin.logging),
             web.post("/logging", admin.set_logging),
+            web.post("/healthcheck/fail", admin.fail_readiness),
+            web.post("/healthcheck/ok", admin.restore_readiness),
             web.post("/drain_listeners", admin.drain_listeners),
             web.post("/quitquitquit", admin.quit),
+            *(route for module in (explain, tap, traffic, dashboard) for route in module.routes(backend)),
         ]
     )
     return app
@@ -63,14 +76,9 @@ class _Admin:
         self._backend = backend
 
     async def index(self, request: web.Request) -> web.Response:
-        if "text/html" not in request.headers.get(hdrs.ACCEPT, ""):
-            return _plain("".join(f"{method:4} {path:18} {what}\n" for method, path, what in _ENDPOINTS))
-        items = "".join(
-            f"<li>{f'<a href={path}>{path}</a>' if method == 'GET' else f'POST {path}'}: {what}</li>\n"
-            for method, path, what in _ENDPOINTS
-        )
-        page = f"<!doctype html>\n<html lang=en><title>meshlet</title>\n<h1>meshlet</h1>\n<ul>\n{items}</ul>\n</html>\n"
-        return web.Response(text=page, content_type="text/html")
+        if dashboard.wanted(request):
+            return await dashboard.page(request)
+        return _plain("".join(f"{method:4} {path:18} {what}\n" for method, path, what in _ENDPOINTS))
 
     async def ready(self, _: web.Request) -> web.Response:
         readiness = await self._backend.readiness()
@@ -125,6 +133,14 @@ class _Admin:
             return _plain(f"level: expected ?level= and one of {', '.join(log.LEVELS)}\n", status=400)
         await self._backend.set_log_level(level)
         return _plain(f"level: {level}\n")
+
+    async def fail_readiness(self, _: web.Request) -> web.Response:
+        await self._backend.fail_readiness(True)
+        return _plain("failing\n")
+
+    async def restore_readiness(self, _: web.Request) -> web.Response:
+        await self._backend.fail_readiness(False)
+        return _plain("ok\n")
 
     async def drain_listeners(self, _: web.Request) -> web.Response:
         await self._backend.drain_listeners()

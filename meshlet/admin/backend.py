@@ -7,6 +7,8 @@ from typing import Any, Protocol
 from msgspec import Struct
 
 from meshlet.telemetry.metrics import Family
+from meshlet.telemetry.tap import TapRead
+from meshlet.telemetry.traffic import Traffic
 
 Dump = dict[str, Any]
 """A JSON-ready object: str, int, float, bool, None, and lists and dicts of these."""
@@ -34,6 +36,21 @@ class AdminBackend(Protocol):
     async def listeners(self) -> list[Dump]:
         """One object for each listener, shown like clusters."""
 
+    async def traffic(self) -> Traffic:
+        """Totals of routes and endpoints, for whoever watches them live."""
+
+    async def history(self) -> list[Dump]:
+        """The last 15 minutes, oldest first: what happened inbound and outbound in each span of 5 s."""
+
+    async def explain(self, request_id: str) -> list[Dump]:
+        """What is kept of a request that failed or was slow: one object each time, the newest last."""
+
+    async def recent(self, limit: int) -> list[Dump]:
+        """The last requests that failed or were slow, the newest first."""
+
+    async def tap(self, read: TapRead) -> list[bytes]:
+        """What has come for a tap since it was read last, opening it the first time: JSON objects."""
+
     async def config_dump(self) -> Dump:
         """The running config, its source and version, and how the last reload went."""
 
@@ -42,6 +59,9 @@ class AdminBackend(Protocol):
 
     async def set_log_level(self, level: str) -> None:
         """Change the level of meshlet's own log, in the process that is asked as well; ValueError if unknown."""
+
+    async def fail_readiness(self, failed: bool) -> None:
+        """Tell probes to keep traffic away, or that all is well again; connections go on as they are."""
 
     async def drain_listeners(self) -> None:
         """Stop accepting connections; returns when it has begun."""

@@ -21,13 +21,20 @@ _SAFE_METHODS = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
 async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answer 403 to what a web page may have sent; see the module."""
     refusal = _refusal(request)
-    response = web.Response(status=403, text=f"{refusal}\n") if refusal else await handler(request)
-    response.headers[hdrs.SERVER] = "meshlet"
-    # Nothing here may be taken for a page, framed or kept.
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Content-Security-Policy"] = "default-src 'none'; frame-ancestors 'none'"
-    response.headers["Cache-Control"] = "no-store"
-    return response
+    return web.Response(status=403, text=f"{refusal}\n") if refusal else await handler(request)
+
+
+async def seal(_: web.Request, response: web.StreamResponse) -> None:
+    """Add the headers that keep browsers honest; for `on_response_prepare`, so that streams get them as well."""
+    headers = response.headers
+    headers[hdrs.SERVER] = "meshlet"
+    # Nothing here may be taken for what it is not, loaded by another page, framed or kept.
+    headers["X-Content-Type-Options"] = "nosniff"
+    headers["Cross-Origin-Resource-Policy"] = "same-origin"
+    headers["Referrer-Policy"] = "no-referrer"
+    headers["Cache-Control"] = "no-store"
+    # The dashboard says itself what it may load; nothing else is a page.
+    headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 
 
 def _refusal(request: web.Request) -> str | None:

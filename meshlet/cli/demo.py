@@ -54,7 +54,7 @@ shutdown: {{grace: 0s, timeout: 5s}}
 GUIDE = """
 Open
   http://{listen}/    the example app, through the sidecar
-  http://{admin}/    the sidecar's admin port
+  http://{admin}/    the sidecar's dashboard; its admin port to curl
 
 Try, in another terminal
   # two requests, one connection
@@ -76,6 +76,9 @@ Try, in another terminal
 
   # a body that is passed on piece by piece
   curl -N http://{listen}/stream
+
+  # why the last ones have failed, and what to check
+  curl -s 'http://{admin}/explain?limit=2'
 
   # what was counted, and what was logged
   curl -s http://{admin}/stats/prometheus | grep meshlet_requests_total

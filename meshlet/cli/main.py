@@ -17,6 +17,10 @@ COMMANDS = {
     "validate": "Check a config file and name every mistake in it.",
     "routes": "Tell which route takes a request, and why.",
     "schema": "Print the JSON Schema of the config file.",
+    "top": "Watch rates, success and latency of routes and endpoints.",
+    "tap": "Watch requests as they end.",
+    "explain": "Tell why a request failed or took long.",
+    "replay": "Send the requests of a HAR file again.",
     "demo": "Run an app, a sidecar and some traffic on this machine.",
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from meshlet.config import values
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from meshlet.config.mistakes import Path
     from meshlet.config.reader import Reader
     from meshlet.config.schema import (
+        AccessLog,
         Cluster,
         Config,
         Filter,
@@ -39,6 +41,7 @@ def check(config: Config, reader: Reader) -> None:
             _route(route, ("listeners", index, "routes", route_index), reader)
     for index, cluster in enumerate(config.clusters):
         _cluster(cluster, ("clusters", index), reader)
+    _telemetry(config, reader)
     _time_to_drain(config, reader)
 
 
@@ -228,6 +231,8 @@ def _addresses(config: Config) -> Iterator[tuple[Path, Address]]:
         yield ("admin", "address"), config.admin.address
     if config.health is not None:
         yield ("health", "address"), config.health.address
+    if config.telemetry.metrics.address is not None:
+        yield ("telemetry", "metrics", "address"), config.telemetry.metrics.address
 
 
 def _known_clusters(config: Config, reader: Reader) -> None:
@@ -271,6 +276,30 @@ def _somewhere_to_go(listener: Listener, around: Path, reader: Reader) -> None:
         route.cluster is not None and matches_everything(route.match) for route in listener.routes
     ):
         reader.mistake((*around, "cluster"), "nothing", "the cluster that gets the connections of protocol tcp")
+
+
+def _telemetry(config: Config, reader: Reader) -> None:
+    logs = config.telemetry.access_log
+    if isinstance(logs, tuple):
+        places: list[tuple[Path, AccessLog]] = [
+            (("telemetry", "access_log", index), log) for index, log in enumerate(logs)
+        ]
+    else:
+        places = [(("telemetry", "access_log"), logs)] if logs is not None else []
+    for path, log in places:
+        _one_of(log, path, ("path", "otlp_endpoint"), reader)
+        if log.fields and log.format != "json" and reader.sure((*path, "format")):
+            reader.mistake(
+                (*path, "fields"), f"the format {quoted(log.format)}", "this key beside the format json only"
+            )
+    metrics = config.telemetry.metrics
+    for key in ("duration_buckets", "size_buckets"):
+        path = ("telemetry", "metrics", key)
+        bounds = getattr(metrics, key)
+        if reader.sound(path) and any(a >= b for a, b in pairwise(bounds)):
+            reader.mistake(path, "bounds out of order", "each above the one before")
+    if metrics.app is not None and metrics.address is None and reader.sure(("telemetry", "metrics", "address")):
+        reader.mistake(("telemetry", "metrics", "app"), "no address beside it", "`address`, where they are served")
 
 
 def _time_to_drain(config: Config, reader: Reader) -> None:

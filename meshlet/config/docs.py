@@ -91,7 +91,7 @@ def _inner_structs(kind: inspect.Type) -> list[type]:
 
 def _section(kind: inspect.StructType, places: list[str]) -> str:
     intro = " ".join((kind.cls.__doc__ or "").split())
-    where = f" Stands under {' and '.join(places)}." if places else ""
+    where = f" Stands under {' and '.join(dict.fromkeys(places))}." if places else ""
     rows = [
         f"| `{field.name}` | {_type_name(field.type)} | {_default(field)} | {_cell(described(field))} |"
         for field in kind.fields

@@ -44,6 +44,8 @@ Percent = Annotated[float, Meta(ge=0, le=100)]
 Weight = Annotated[int, Meta(ge=0, le=1_000_000)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Upgrade = Annotated[str, Meta(extra={"check": values.upgrade})]
+HttpUrl = Annotated[str, Meta(extra={"check": values.http_url})]
+StatusRange = Annotated[str, Meta(extra={"check": values.status_range})]
 
 # Envoy keeps x-request-id and x-forwarded-proto of what it calls internal peers; these are the same ranges.
 PRIVATE_NETWORKS = (
@@ -403,6 +405,10 @@ class Listener(_Strict):
         Literal["auto", "http", "tcp"],
         Meta(description="`auto` decides by a connection's first bytes between HTTP/1 and TCP"),
     ] = "auto"
+    direction: Annotated[
+        Literal["inbound", "outbound"] | None,
+        Meta(description="to the app, or from it; none given: `outbound` where the name begins so, else `inbound`"),
+    ] = None
     cluster: Annotated[
         Name | None,
         Meta(description="cluster of what is not HTTP; none given: that of the last route which matches everything"),
@@ -552,6 +558,10 @@ class Cluster(_Strict):
         Meta(description="HOST:PORT (names are resolved in the background), [IPV6]:PORT, unix:/PATH, or with details"),
     ] = ()
     discovery: Annotated[Discovery | None, Meta(description="find the endpoints elsewhere")] = None
+    service: Annotated[
+        HostName | None,
+        Meta(description="host name of the service, for metrics; none given: that of `discovery`, or the name"),
+    ] = None
     balancer: Annotated[
         Literal["round-robin", "random", "least-request", "peak-ewma", "ring-hash", "maglev"],
         Meta(description="how an endpoint is chosen for a request"),
@@ -586,20 +596,151 @@ class Cluster(_Strict):
     health_check: Annotated[HealthCheck | None, Meta(description="ask endpoints; off unless given")] = None
 
 
+class LogFilter(_Strict):
+    """Which requests a log has: every condition given must hold."""
+
+    status: Annotated[
+        tuple[StatusRange, ...], Meta(description="one of these statuses: `404`, `5xx` or `400-499`; `0` for none")
+    ] = ()
+    min_duration: Annotated[Duration, Meta(description="it took at least so long")] = Duration(0.0)
+    flags: Annotated[
+        tuple[Annotated[str, Meta(extra={"check": values.log_flag})], ...],
+        Meta(description="one of these response flags, such as `UF`; `any` for whatever flag"),
+    ] = ()
+    prefix: Annotated[tuple[Path, ...], Meta(description="the path begins so, on segment borders")] = ()
+    not_prefix: Annotated[tuple[Path, ...], Meta(description="the path does not begin so")] = ()
+    percent: Annotated[
+        Percent, Meta(description="share of these requests; the same request id is logged everywhere or nowhere")
+    ] = 100.0
+
+
 class AccessLog(_Strict):
     """One line for each request and TCP connection."""
 
     path: Annotated[
-        str,
-        Meta(description="file, `/dev/stdout` or `/dev/stderr`", min_length=1, extra={"check": values.file_path}),
-    ]
-    format: Annotated[Literal["json", "text"], Meta(description="one JSON object, or one line of text")] = "json"
+        Annotated[str, Meta(min_length=1, extra={"check": values.file_path})] | None,
+        Meta(description="file, `/dev/stdout` or `/dev/stderr`"),
+    ] = None
+    otlp_endpoint: Annotated[
+        HttpUrl | None,
+        Meta(description="or an OpenTelemetry collector that takes logs: `http://collector:4318`"),
+    ] = None
+    format: Annotated[
+        Annotated[str, Meta(extra={"check": values.log_format})],
+        Meta(
+            description="`json`: one object; `text`: Envoy's default format; or a line with placeholders such as "
+            "`%START_TIME%`"
+        ),
+    ] = "json"
+    fields: Annotated[
+        dict[
+            Annotated[str, Meta(extra={"check": values.log_key})],
+            Annotated[str, Meta(extra={"check": values.log_template})],
+        ],
+        Meta(description="with `json`: keys and, as placeholders, values; none given: see docs/access_log.md"),
+    ] = {}
+    filters: Annotated[
+        tuple[LogFilter, ...], Meta(description="what is written: whatever one of these takes; none given: everything")
+    ] = ()
+
+
+class Metrics(_Strict):
+    """Which metrics there are, and who gets them besides the admin port."""
+
+    naming: Annotated[
+        Literal["meshlet", "istio"],
+        Meta(description="standard metrics are `meshlet_requests_total` and so on, or `istio_requests_total` …"),
+    ] = "meshlet"
+    duration_buckets: Annotated[
+        tuple[Timeout, ...], Meta(min_length=1, description="upper bounds of the histograms of durations, ascending")
+    ] = tuple(map(Duration, (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)))
+    size_buckets: Annotated[
+        tuple[Size, ...], Meta(min_length=1, description="upper bounds of the histograms of body sizes, ascending")
+    ] = tuple(map(Size, (0, 1 << 8, 1 << 10, 1 << 12, 1 << 14, 1 << 16, 1 << 18, 1 << 20, 1 << 24, 1 << 28)))
+    address: Annotated[
+        ListenAddress | None,
+        Meta(description="serve `/metrics` and `/stats/prometheus` here, in a Pod by convention on port 15020"),
+    ] = None
+    app: Annotated[
+        HttpUrl | None,
+        Meta(
+            description="the app's own metrics, such as `http://127.0.0.1:8080/metrics`, for the answers of `address`"
+        ),
+    ] = None
+    otlp_endpoint: Annotated[
+        HttpUrl | None, Meta(description="OpenTelemetry collector that metrics are pushed to; off unless given")
+    ] = None
+    otlp_interval: Annotated[Timeout, Meta(description="how often they are pushed")] = Duration(60.0)
+
+
+class Tracing(_Strict):
+    """Spans of requests, for an OpenTelemetry collector. Where this key is, trace context is read and passed on."""
+
+    otlp_endpoint: Annotated[
+        HttpUrl | None,
+        Meta(description="the collector, such as `http://collector:4318`; none given: no spans"),
+    ] = None
+    sample: Annotated[
+        Annotated[float, Meta(ge=0, le=1)],
+        Meta(description="share of the traces that begin here, 0 to 1; a context that comes in decides for itself"),
+    ] = 0.01
+    sample_errors: Annotated[
+        bool, Meta(description="export spans of failed requests (5xx, or a flag) even where the trace is not sampled")
+    ] = False
+    formats: Annotated[
+        tuple[Literal["w3c", "b3", "b3-multi"], ...],
+        Meta(description="how the context is passed on, besides the forms that it came in"),
+    ] = ("w3c",)
+    attributes: Annotated[
+        dict[str, str],
+        Meta(description="further resource attributes of all spans, such as `deployment.environment.name`"),
+    ] = {}
+
+
+class Workload(_Strict):
+    """What this sidecar's app is called in metrics and traces. What is not given comes from the environment."""
+
+    name: Annotated[
+        str | None,
+        Meta(description="MESHLET_WORKLOAD_NAME, OTEL_SERVICE_NAME, or the Pod's name without its random part"),
+    ] = None
+    namespace: Annotated[str | None, Meta(description="MESHLET_WORKLOAD_NAMESPACE or POD_NAMESPACE")] = None
+    app: Annotated[str | None, Meta(description="MESHLET_APP, or the name")] = None
+    version: Annotated[str | None, Meta(description="MESHLET_VERSION")] = None
+    cluster: Annotated[str | None, Meta(description="MESHLET_CLUSTER: the Kubernetes cluster")] = None
+
+
+class Explain(_Strict):
+    """The last failed and slow requests, kept in memory for `meshlet explain`."""
+
+    keep: Annotated[int, Meta(ge=0, le=100_000, description="how many at most, per worker; 0 switches it off")] = 500
+    max_bytes: Annotated[Size, Meta(description="memory for them at most")] = Size(1 << 20)
+    slow: Annotated[Timeout, Meta(description="what took longer is kept although it went well")] = Duration(1.0)
+
+
+class Tap(_Strict):
+    """What `meshlet tap` may show."""
+
+    redact: Annotated[
+        tuple[FieldName, ...],
+        Meta(description="header fields whose values are hidden, besides authorization, cookies and the like"),
+    ] = ()
+    max_body: Annotated[Size, Meta(description="bytes of each body that a tap can ask for; 0: none")] = Size(65536)
 
 
 class Telemetry(_Strict):
-    """What is recorded about the traffic besides metrics, which are always kept."""
+    """What is recorded about the traffic, and where it goes."""
 
-    access_log: Annotated[AccessLog | None, Meta(description="off unless given")] = None
+    access_log: Annotated[
+        AccessLog | tuple[AccessLog, ...] | None, Meta(description="one log or several; off unless given")
+    ] = None
+    metrics: Annotated[Metrics, Meta(description="metrics are always kept; see docs/metrics.md")] = Metrics()
+    tracing: Annotated[Tracing | None, Meta(description="off unless given: trace headers pass through untouched")] = (
+        None
+    )
+    workload: Annotated[Workload, Meta(description="names for metrics and traces")] = Workload()
+    explain: Annotated[Explain, Meta(description="the last failures")] = Explain()
+    tap: Annotated[Tap, Meta(description="live view of requests")] = Tap()
 
 
 class Log(_Strict):
@@ -647,7 +788,7 @@ class Config(_Strict):
 
     listeners: Annotated[tuple[Listener, ...], Meta(description="ports to accept connections on", min_length=1)]
     clusters: Annotated[tuple[Cluster, ...], Meta(description="groups of endpoints", min_length=1)]
-    telemetry: Annotated[Telemetry, Meta(description="access log")] = Telemetry()
+    telemetry: Annotated[Telemetry, Meta(description="access log, metrics, traces")] = Telemetry()
     log: Annotated[Log, Meta(description="meshlet's own log")] = Log()
     admin: Annotated[Admin | None, Meta(description="off unless given")] = None
     health: Annotated[Health | None, Meta(description="off unless given")] = None

@@ -23,6 +23,9 @@ _AUTHORITY = re.compile(r"(?P<host>[^:\[\]]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-
 # What a request target's path can hold once its query is cut off; a fragment is never sent (RFC 9112 section 3.2).
 _PATH = re.compile(r"/[!\"$->@-~]*")
 
+_STATUS_RANGE = re.compile(r"(?P<class>[1-5])xx|(?P<first>0|[1-9][0-9]{2})(?:-(?P<last>[1-9][0-9]{2}))?")
+# What stands in JSON as it is.
+_LOG_KEY = re.compile(r"[ !#-\[\]-~]+")
 _SUBSTITUTION = re.compile(r"(?:[!\"$->@-\[\]-~]|\\[\\0-9])*")
 
 _HOP = "this one is for one hop only"
@@ -183,6 +186,79 @@ def references(value: str, pattern: str) -> None:
     for reference in re.findall(r"\\(\\|[0-9])", value):
         if reference != "\\" and int(reference) > groups:
             raise ValueError(f"references to groups that the pattern has, which are {groups}, so not \\{reference}")
+
+
+def http_url(value: str) -> None:
+    """A URL that can be asked in plain HTTP or HTTPS; credentials in it would end up in dumps."""
+    from urllib.parse import urlsplit
+
+    expected = "a URL such as http://127.0.0.1:4318, without a user or a fragment"
+    try:
+        url = urlsplit(value)
+        port = url.port
+    except ValueError as error:
+        raise ValueError(expected) from error
+    if (
+        url.scheme not in ("http", "https")
+        or not url.hostname
+        or not value.isprintable()
+        or " " in value
+        or "@" in url.netloc
+        or url.fragment
+        or port == 0
+    ):
+        raise ValueError(expected)
+
+
+def status_range(value: str) -> None:
+    """A status, a class of statuses or a range of them."""
+    parse_status_range(value)
+
+
+def parse_status_range(value: str) -> range:
+    """Return the statuses that `404`, `5xx` or `400-499` means. Raises ValueError."""
+    match = _STATUS_RANGE.fullmatch(value)
+    if match is None:
+        raise ValueError("a status such as 404, a class such as 5xx, or a range such as 400-499")
+    if match["class"]:
+        first = int(match["class"]) * 100
+        return range(first, first + 100)
+    first = int(match["first"])
+    last = int(match["last"] or first)
+    if last < first:
+        raise ValueError(f"a range that ends at {first} or above")
+    return range(first, last + 1)
+
+
+def log_format(value: str) -> None:
+    """`json`, `text`, or a line with placeholders."""
+    if value in ("json", "text"):
+        return
+    if "%" not in value:
+        raise ValueError("json, text, or a line with placeholders such as %START_TIME%")
+    log_template(value)
+
+
+def log_template(value: str) -> None:
+    """A line, or a value in it, with placeholders that a log can have."""
+    from meshlet.http.log_template import parse
+
+    parse(value)
+
+
+def log_key(value: str) -> None:
+    """A key of a log's JSON objects that every reader of them can be asked for."""
+    if not _LOG_KEY.fullmatch(value):
+        raise ValueError("a key of printable ASCII characters, without quotes and backslashes")
+
+
+def log_flag(value: str) -> None:
+    """A response flag, as a log's filter names it."""
+    from meshlet.http.flags import LONG_NAMES
+
+    flag, colon, filter_class = value.partition(":")
+    if value != "any" and (flag not in LONG_NAMES or (colon and not (flag == "FE" and filter_class.isidentifier()))):
+        raise ValueError(f"any, FE:Class for what a filter of that class raised, or one of {', '.join(LONG_NAMES)}")
 
 
 def method(value: str) -> None:

@@ -326,7 +326,7 @@ class ChainRun:
             self._fail(stage, RuntimeError(f"{reply!r} came when the response had begun already"))
             return
         self.close()
-        self._sink.reply(reply)
+        self._sink.reply(stage.name, reply)
 
     def _fail(self, stage: Stage, error: BaseException) -> None:
         if not self._over:

@@ -59,7 +59,7 @@ class ChainSink(Protocol):
         """Read on."""
         ...
 
-    def reply(self, reply: Reply) -> None:
+    def reply(self, name: str, reply: Reply) -> None:
         """Answer the request with this; no byte of another response has been passed on."""
         ...
 

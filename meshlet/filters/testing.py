@@ -184,7 +184,7 @@ class _Recorder:
     def resume_response(self) -> None:
         pass
 
-    def reply(self, reply: Reply) -> None:
+    def reply(self, name: str, reply: Reply) -> None:
         self.played.reply = reply
         self._over()
 

@@ -42,6 +42,7 @@ class RequestHead:
     """
 
     __slots__ = (
+        "authority",
         "close",
         "envoy",
         "expects_continue",
@@ -57,6 +58,7 @@ class RequestHead:
         "named",
         "request_id",
         "target",
+        "trace",
         "upgrade",
         "wants_upgrade",
     )
@@ -66,7 +68,8 @@ class RequestHead:
         self.target = target  # origin-form, `*`, or authority-form for CONNECT
         self.minor = minor  # 1 for HTTP/1.1, 0 for HTTP/1.0
         self.lines = lines
-        self.host: bytes | None = None  # lower case, without port
+        self.authority: bytes | None = None  # the Host field as it came
+        self.host: bytes | None = None  # the same in lower case, without port
         self.length = 0  # of the body: bytes, or CHUNKED
         self.framed = False  # a field said so
         self.close = False  # the client asked for its connection to be closed
@@ -78,6 +81,7 @@ class RequestHead:
         self.forwarded_for: bytes | None = None
         self.forwarded_proto: bytes | None = None
         self.request_id: bytes | None = None
+        self.trace: list[bytes] | None = None  # those of the lines that carry trace context, in their order
         self.envoy: dict[bytes, bytes] | None = None  # x-envoy-* fields about retries and timeouts, lower case
 
     @property

@@ -13,6 +13,7 @@ from meshlet.http.response import status_line
 
 if TYPE_CHECKING:
     from meshlet.errors import ProxyError
+    from meshlet.http.attempt import Attempt
     from meshlet.http.head import RequestHead
 
 # The gRPC status for an HTTP status, as gRPC itself maps them (grpc/doc/http-grpc-status-mapping.md).
@@ -33,14 +34,6 @@ def date_line() -> bytes:
     return _date
 
 
-class Failure(NamedTuple):
-    """A try that failed."""
-
-    endpoint: str  # its address
-    flag: str
-    reason: str
-
-
 class Report(NamedTuple):
     """What became of a request that gets a local reply; all of it is empty where it did not come so far."""
 
@@ -48,7 +41,7 @@ class Report(NamedTuple):
     cluster: str | None = None
     endpoint: str | None = None  # of the last try
     attempts: int = 0
-    failures: tuple[Failure, ...] = ()
+    failures: tuple[Attempt, ...] = ()
 
     @property
     def where(self) -> str:
@@ -62,7 +55,7 @@ class Report(NamedTuple):
         return f"cluster {self.cluster}{endpoint}, {attempts}"
 
 
-def _told(number: int, failure: Failure) -> str:
+def _told(number: int, failure: Attempt) -> str:
     at = "" if failure.endpoint in failure.reason else f"{failure.endpoint}: "
     return f"{number}: {at}{failure.reason}"
 
@@ -93,7 +86,7 @@ def local_reply(
         status, body = 200, b""
     elif accept is not None and b"application/json" in accept:
         fields.append(b"content-type: application/json")
-        failures = [failure._asdict() for failure in report.failures]
+        failures = [{key: getattr(each, key) for key in ("endpoint", "flag", "reason")} for each in report.failures]
         body = json.dumps(
             {"status": status, "flag": flag, "message": str(error), "where": where, "failures": failures}
         ).encode()

@@ -156,7 +156,7 @@ def _replace_host(head: RequestHead, authority: bytes, host: bytes) -> None:
             break
     else:
         head.lines.insert(1, line)
-    head.host = host
+    head.authority, head.host = authority, host
 
 
 def _check_framing(head: RequestHead) -> None:
@@ -187,7 +187,8 @@ _hosts: Memo[bytes | None] = Memo(parse_authority)
 def _on_host(head: RequestHead, line: bytes, value: bytes) -> None:  # noqa: ARG001
     if head.host is not None:
         raise BadRequest("more than one Host field")
-    head.host = _hosts[value.strip(OWS)]
+    head.authority = value = value.strip(OWS)
+    head.host = _hosts[value]
     if head.host is None:
         raise BadRequest("the Host field is not HOST or HOST:PORT")
 
@@ -263,6 +264,14 @@ def _on_envoy(head: RequestHead, line: bytes, value: bytes) -> None:
     head.envoy.setdefault(line.partition(b":")[0].lower(), value.strip(OWS))
 
 
+def _on_trace(head: RequestHead, line: bytes, value: bytes) -> None:  # noqa: ARG001
+    # It stays among the lines: only where tracing is on has it to be read, and replaced.
+    if head.trace is None:
+        head.trace = [line]
+    else:
+        head.trace.append(line)
+
+
 def _drop(head: RequestHead, line: bytes, value: bytes) -> None:  # noqa: ARG001
     head.lines.remove(line)
 
@@ -306,6 +315,15 @@ _SPECIAL: dict[bytes, Callable[[RequestHead, bytes, bytes], None]] = {
     b"x-envoy-external-address": _on_envoy,
     b"x-envoy-original-path": _on_envoy,
     b"x-envoy-original-host": _on_envoy,
+    # trace context: W3C Trace Context, and B3 in its two forms
+    b"traceparent": _on_trace,
+    b"tracestate": _on_trace,
+    b"b3": _on_trace,
+    b"x-b3-traceid": _on_trace,
+    b"x-b3-spanid": _on_trace,
+    b"x-b3-parentspanid": _on_trace,
+    b"x-b3-sampled": _on_trace,
+    b"x-b3-flags": _on_trace,
     # what meshlet tells the app, where a route says so
     b"x-envoy-attempt-count": _drop,
 }

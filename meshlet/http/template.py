@@ -16,7 +16,7 @@ from meshlet.http.grammar import is_token
 from meshlet.http.head import field_value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Iterator
 
     from meshlet.http.head import RequestHead, ResponseHead
 
@@ -78,46 +78,43 @@ class Template:
 
 
 _PLACEHOLDER = re.compile(r"%(?:(?P<operator>[A-Z][A-Z0-9_]*)(?:\((?P<argument>[^()%]*)\))?(?::(?P<length>[0-9]+))?)?%")
-_ADDRESS = re.compile(r"\[?(?P<host>[^\[\]]*?)\]?:[0-9]+")
 
 
 def parse(text: str) -> Template:
     """Parse a value. Raises ValueError with what was expected where a placeholder is not one of those known."""
     parts: list[bytes | Part] = []
     needs_upstream = False
-    position = 0
-    while (at := text.find("%", position)) >= 0:
-        parts.append(text[position:at].encode())
-        match = _PLACEHOLDER.match(text, at)
-        if match is None:
-            raise ValueError(
-                f"placeholders such as %REQ(x-user)%, and %% for a percent sign, not {text[at : at + 40]!r}"
-            )
-        if match["operator"] is None:
-            parts.append(b"%")
+    for piece in pieces(text, _PLACEHOLDER, "%REQ(x-user)%"):
+        if isinstance(piece, str):
+            parts.append(piece.encode())
         else:
-            needs_upstream |= match["operator"] in _OF_UPSTREAM
-            parts.append(_part(match["operator"], match["argument"], match["length"]))
-        position = match.end()
-    parts.append(text[position:].encode())
+            needs_upstream |= piece["operator"] in _OF_UPSTREAM
+            parts.append(_part(piece["operator"], piece["argument"], piece["length"]))
     return Template([part for part in parts if part != b""], needs_upstream=needs_upstream)
 
 
-def _part(operator: str, argument: str | None, length: str | None) -> bytes | Part:
-    if operator in _WITH_ARGUMENT:
-        part = _WITH_ARGUMENT[operator](_names(operator, argument))
-        return part if length is None else _cut(part, int(length[:6]))  # no value is that long
-    if operator not in _PLAIN:
-        known = ", ".join([*(f"{name}(…)" for name in _WITH_ARGUMENT), *_PLAIN])
-        raise ValueError(f"one of the placeholders {known}, not %{operator}%")
-    if argument is not None or length is not None:
-        raise ValueError(f"%{operator}% with neither an argument nor a length")
-    return _PLAIN[operator]
+def pieces(text: str, placeholder: re.Pattern[str], example: str) -> Iterator[str | re.Match[str]]:
+    """Yield the constant parts of a text, `%%` made one percent sign, and the matches of its placeholders between them.
+
+    A match of `placeholder` whose group `operator` is none stands for `%%`. Raises ValueError at what is neither.
+    """
+    position = 0
+    while (at := text.find("%", position)) >= 0:
+        yield text[position:at]
+        match = placeholder.match(text, at)
+        if match is None:
+            raise ValueError(f"placeholders such as {example}, and %% for a percent sign, not {text[at : at + 40]!r}")
+        yield match if match["operator"] is not None else "%"
+        position = match.end()
+    yield text[position:]
 
 
-def _names(operator: str, argument: str | None) -> list[bytes]:
+def field_names(operator: str, argument: str | None, pseudo: Collection[bytes]) -> list[bytes]:
+    """Return the one or two names of an argument `NAME?ALTERNATIVE` in lower case: of fields, or among `pseudo`.
+
+    Raises ValueError where it is none.
+    """
     names = [name.lower().encode() for name in (argument or "").split("?")]
-    pseudo = PSEUDO if operator == "REQ" else _RESPONSE_PSEUDO
     if len(names) > 2 or not all(name in pseudo or is_token(name) for name in names):
         of_line = ", ".join(name.decode() for name in sorted(pseudo))
         raise ValueError(
@@ -125,6 +122,28 @@ def _names(operator: str, argument: str | None) -> list[bytes]:
             f"not {operator}({argument or ''})"
         )
     return names
+
+
+def host_of(address: str) -> str:
+    """Return an address without its port; `unix:` and the like as they are."""
+    match = _ADDRESS.fullmatch(address)
+    return match["host"] if match is not None else address
+
+
+_ADDRESS = re.compile(r"\[?(?P<host>[^\[\]]*?)\]?:[0-9]+")
+
+
+def _part(operator: str, argument: str | None, length: str | None) -> bytes | Part:
+    if operator in _WITH_ARGUMENT:
+        pseudo = PSEUDO if operator == "REQ" else _RESPONSE_PSEUDO
+        part = _WITH_ARGUMENT[operator](field_names(operator, argument, pseudo))
+        return part if length is None else _cut(part, int(length[:6]))  # no value is that long
+    if operator not in _PLAIN:
+        known = ", ".join([*(f"{name}(…)" for name in _WITH_ARGUMENT), *_PLAIN])
+        raise ValueError(f"one of the placeholders {known}, not %{operator}%")
+    if argument is not None or length is not None:
+        raise ValueError(f"%{operator}% with neither an argument nor a length")
+    return _PLAIN[operator]
 
 
 def _cut(part: Part, length: int) -> Part:
@@ -163,8 +182,7 @@ def _status(facts: Facts) -> bytes | None:
 
 
 def _remote_host(facts: Facts) -> bytes:
-    match = _ADDRESS.fullmatch(facts.remote)
-    return (match["host"] if match is not None else facts.remote).encode()
+    return host_of(facts.remote).encode()
 
 
 def _start_time(facts: Facts) -> bytes:

@@ -98,7 +98,7 @@ class DetectingConnection(TcpConnection):
     def eof_received(self) -> bool:
         super().eof_received()
         if not self._decided and not self.early and self._dialling is None:
-            self._give_up("")  # it came and went: a probe, most likely
+            self._give_up("", "")  # it came and went: a probe, most likely
             return False
         self._decide(Verdict.TCP)
         return True
@@ -115,12 +115,12 @@ class DetectingConnection(TcpConnection):
             # past every check just by sending its first bytes slowly; so it gets the time of a request head, no more.
             self._become_http()
         elif self._listener.draining:
-            self._give_up("")
+            self._give_up("", "meshlet drains")
         elif self._dialling is None:
             self._dial()
             return now + self._settings.limits.tcp_idle_timeout
         else:
-            self._give_up("SI")  # nor has the app said anything
+            self._give_up("SI", "neither the client nor the app has said anything")
         return NEVER
 
     def _decide(self, verdict: Verdict) -> None:
@@ -128,6 +128,7 @@ class DetectingConnection(TcpConnection):
             self._decided = True
             self._listener.detected(verdict.value)
             self._listener.runtime.timers.cancel(self)
+            self._count()
             self._dial()
             if self._may_join():
                 self._join()
@@ -160,7 +161,7 @@ class DetectingConnection(TcpConnection):
 
     def _leave(self) -> None:
         if not self._decided:
-            self._give_up("")
+            self._give_up("", "meshlet drains")
 
     def _record(self, received: int, sent: int, flag: str) -> None:
         self._listener.runtime.timers.cancel(self)

@@ -75,7 +75,6 @@ class DownstreamConnection(asyncio.Protocol):
         "_exchange",
         "_half_closed",
         "_listener",
-        "_peer",
         "_phase",
         "_probed",
         "_reader",
@@ -85,6 +84,8 @@ class DownstreamConnection(asyncio.Protocol):
         "_transport",
         "_trusted",
         "_tunnel",
+        "remote",
+        "remote_host",
         "wake",
     )
 
@@ -94,8 +95,9 @@ class DownstreamConnection(asyncio.Protocol):
         self._listener = listener
         self._reader = RequestReader(self, listener.settings.head_limits)
         self._transport: asyncio.Transport
-        self._peer = peer
-        host = peer[0] if isinstance(peer, tuple) else "unknown"
+        #: the client's address and port, and without the port
+        self.remote = peer_name(peer)
+        self.remote_host = host = peer[0] if isinstance(peer, tuple) else "unknown"
         self._trusted = listener.settings.trusts(host)
         self._scheme_lines = b"x-forwarded-for: %b\r\nx-forwarded-proto: http\r\nx-request-id: " % host.encode()
         self._requests = 0
@@ -193,7 +195,10 @@ class DownstreamConnection(asyncio.Protocol):
         now = runtime.clock()
         if head.request_id is None or not self._trusted:
             head.request_id = runtime.new_request_id(now)
-        self._exchange = exchange = settings.exchange(self, head, settings, runtime, now)
+        kind = settings.exchange
+        if runtime.taps.active:
+            kind = _tapped(kind)
+        self._exchange = exchange = kind(self, head, settings, runtime, now)
         exchange.start(data, complete)
 
     def on_data(self, data: bytes) -> None:
@@ -233,16 +238,6 @@ class DownstreamConnection(asyncio.Protocol):
         if self._trusted and head.forwarded_proto in (b"http", b"https"):
             proto = head.forwarded_proto
         return b"x-forwarded-for: %b\r\nx-forwarded-proto: %b\r\nx-request-id: %b\r\n" % (chain, proto, request_id)
-
-    @property
-    def remote(self) -> str:
-        """The client's address and port."""
-        return peer_name(self._peer)
-
-    @property
-    def remote_host(self) -> str:
-        """The client's address."""
-        return self._peer[0] if isinstance(self._peer, tuple) else "unknown"
 
     @property
     def local(self) -> str:
@@ -438,8 +433,11 @@ class DownstreamConnection(asyncio.Protocol):
         elif self._phase is _DISCARDING:
             self._linger()
         elif not self._transport.is_closing():
-            self._listener.refused(error, self.remote)
-            self._transport.write(local_reply(error, None, Report(), close=True))
+            runtime = self._listener.runtime
+            nameless = RequestHead(b"", b"", 1, [b""])
+            nameless.request_id = request_id = runtime.new_request_id(runtime.clock())
+            self._listener.refused(error, request_id, (self.remote, self.remote_host, self.local))
+            self._transport.write(local_reply(error, nameless, Report(), close=True))
             self._linger()
 
     def _close(self) -> None:
@@ -516,3 +514,9 @@ class DownstreamConnection(asyncio.Protocol):
             self._transport.abort()
             return NEVER
         return None
+
+
+def _tapped(kind: type[Exchange]) -> type[Exchange]:
+    from meshlet.proxy.tapped import tapped  # loaded by the first tap
+
+    return tapped(kind)

@@ -25,10 +25,11 @@ from meshlet.errors import (
 )
 from meshlet.http.answer import Delay
 from meshlet.http.grammar import without_named
-from meshlet.http.head import UNTIL_CLOSE, ResponseHead, field_value
+from meshlet.http.head import UNTIL_CLOSE, ResponseHead
 from meshlet.http.reply import Report
 from meshlet.proxy.asked import asked_for
 from meshlet.proxy.extras import Extras
+from meshlet.proxy.facts import ExchangeFacts
 from meshlet.proxy.mirror import MirroredRequest
 from meshlet.proxy.tries import Tries
 from meshlet.resilience.retry import IDEMPOTENT
@@ -37,10 +38,11 @@ from meshlet.timers import NEVER
 if TYPE_CHECKING:
     from meshlet.http.answer import Answer
     from meshlet.http.head import RequestHead
-    from meshlet.proxy.settings import ListenerSettings, RequestStats, RouteAction, Runtime, Target
+    from meshlet.proxy.settings import ListenerSettings, RouteAction, Runtime, Target
     from meshlet.proxy.streams import DownstreamStream
     from meshlet.resilience.breaker import Breaker
     from meshlet.resilience.retry import RetryPolicy
+    from meshlet.telemetry.requests import RequestStats
     from meshlet.upstream.connection import UpstreamConnection, UpstreamUser
     from meshlet.upstream.endpoint import Endpoint
 
@@ -56,39 +58,23 @@ class Progress(IntEnum):
 _WAITING, _BODY, _COMPLETE = Progress
 
 
-class Exchange:
+class Exchange(ExchangeFacts):
     """It is its upstream stream's listener; the downstream stream calls `start`, `request_data`, `request_end`."""
 
     __slots__ = (
-        "_downstream",
-        "_extras",
         "_moved",
         "_persistent",
-        "_route",
-        "_settings",
-        "_tries",
-        "attempts",
         "breaker",
         "continued",
         "endpoint",
         "expiry",
-        "flag",
-        "head",
         "over",
-        "received",
         "request",
         "response",
-        "runtime",
-        "sent",
-        "started",
         "stats",
-        "status",
         "tape",
-        "target",
         "trailers",
-        "try_started",
         "upstream",
-        "upstream_host",
     )
 
     def __init__(
@@ -105,15 +91,14 @@ class Exchange:
         self.head = head
         self.started = now
         # where it goes
-        self._route: RouteAction | None = None
-        self.target: Target | None
+        self._route = None
         self.breaker: Breaker | None = None  # that counts it
         self.stats: RequestStats
         self.endpoint: Endpoint | None = None
         self.upstream: UpstreamConnection | None = None
-        self.upstream_host: str | None = None  # the endpoint of the last try
+        self.upstream_host = None  # the endpoint of the last try
         self.attempts = 0
-        self._tries: Tries | None = None
+        self._tries = None
         # how far it is
         self.request: Progress = _WAITING
         self.response: Progress = _WAITING
@@ -125,12 +110,19 @@ class Exchange:
         self.tape: list[bytes] | None = None
         self.trailers: tuple[bytes, ...] = ()
         self._moved = 0
-        self._extras: Extras | None = None
+        self._extras = None
         # what the log tells
         self.status = 0
         self.flag = ""
+        self.error = ""
         self.received = 0
         self.sent = 0
+        self.response_head = None
+        self.service_seconds = None
+        self.span_id = b""
+        self._connect = None
+        self._responded = None
+        self._request_ended = None
 
     # --- the request, from downstream ---
 
@@ -139,17 +131,20 @@ class Exchange:
         head = self.head
         if complete:
             self.request = _COMPLETE
-        self._route = route = self._settings.routes.match(head)
+            self._request_ended = self.started
+        settings = self._settings
+        self.trace = settings.tracer.begin(head) if settings.tracer is not None else None
+        self._route = route = settings.routes.match(head)
         if route is None:
-            self.target = None
-            self.stats = self._settings.unrouted
-            self.fail(NoRoute("no route takes this request"))
+            self.target_cluster = None
+            self.stats = settings.unrouted
+            self.fail(NoRoute(f"no route takes this request; listener {settings.name} has {len(settings.routes)}"))
             return
         target = route.target
         if target is None and route.split is not None:
             assert head.request_id is not None
             target = route.split.choose(head.request_id)
-        self.target = target
+        self.target_cluster = target
         self.stats = stats = route.stats if target is None else target.stats
         stats.active += 1
         if head.method == b"CONNECT" and not route.connect:
@@ -223,7 +218,7 @@ class Exchange:
         if self.response is _WAITING:
             route = self._route
             assert route is not None
-            self.try_started = now = self.runtime.clock()
+            self._request_ended = self.try_started = now = self.runtime.clock()
             self.expiry = min(now + route.timeout, self.started + route.deadline)
             if route.hedge is not None and self.breaker is not None:
                 self._more().arm_hedge(route.hedge)
@@ -286,7 +281,7 @@ class Exchange:
 
     def keep_asked(self) -> None:
         """Remember what the client has asked for, before something changes it."""
-        self.extras.asked = (self.head.target, field_value(self.head.lines, b"host"))
+        self.extras.asked = self.head.target
 
     def _more(self) -> Tries:
         tries = self._tries
@@ -298,7 +293,7 @@ class Exchange:
 
     def _send(self) -> None:
         """Begin the first try."""
-        target = self.target
+        target = self.target_cluster
         route = self._route
         assert target is not None
         assert route is not None
@@ -325,13 +320,16 @@ class Exchange:
         head = self.head
         if head.upgrade is not None or head.method == b"CONNECT":
             return  # a tunnel has no copy
-        self.extras.mirror = copy = MirroredRequest(head, self._downstream.upstream_lines(head), target, self.runtime)
+        lines = self._downstream.upstream_lines(head)
+        if self.trace is not None:
+            lines += self.trace.lines()
+        self.extras.mirror = copy = MirroredRequest(head, lines, target, self.runtime)
         copy.begin(b"".join(self.tape or ()), self.request is _COMPLETE and not self.trailers)
         if self.trailers:
             copy.send_end(self.trailers)
 
     def _attempt(self, *, fresh: bool) -> None:
-        target = self.target
+        target = self.target_cluster
         assert target is not None
         cluster = target.cluster
         tries = self._tries
@@ -345,6 +343,9 @@ class Exchange:
             self.endpoint = endpoint
             self.upstream_host = endpoint.name
             self.attempts += 1
+            self._began = self.try_started
+            if self.trace is not None:
+                self.span_id = self.trace.span_id if self.attempts == 1 else self.next_span()
             endpoint.active += 1
             if fresh:
                 endpoint.pool.acquire_fresh(self, target.breaker)
@@ -356,10 +357,27 @@ class Exchange:
         if stream is not None:
             self._begin_try(stream)
 
+    def next_span(self) -> bytes:
+        """Return the span id of a further try: its own where each try is a span, else that of the request."""
+        tracer, trace = self._settings.tracer, self.trace
+        assert tracer is not None
+        assert trace is not None
+        tracer.next_attempt(trace)
+        return trace.span_id
+
+    def trace_lines(self, span_id: bytes) -> bytes:
+        """Return the header lines that carry the trace to the app, in the name of one try's span."""
+        trace = self.trace
+        assert trace is not None
+        trace.renew(span_id)  # a hedge may have got an id since
+        return trace.lines()
+
     def on_stream(self, stream: UpstreamConnection) -> None:
         """Take the connection that was waited for."""
+        now = self.runtime.clock()
+        self._connect = now - self._began
         if self.policy.per_try_timeout and self.request is _COMPLETE:
-            self.try_started = now = self.runtime.clock()
+            self.try_started = now
             self._begin_try(stream)
             if not self.over:
                 self._downstream.set_deadline(self.soonest(now))
@@ -376,6 +394,9 @@ class Exchange:
         route = self._route
         assert route is not None
         lines = self.attempt_lines() if route.annotates else self._downstream.upstream_lines(head)
+        trace = self.trace
+        if trace is not None:
+            lines += trace.lines() if self._tries is None else self.trace_lines(self.span_id)
         tape = self.tape
         if tape is None:
             stream.send_head(self, head, lines, b"", True)
@@ -457,11 +478,11 @@ class Exchange:
                     self._more().hinted = True
                 self._downstream.send_interim(head)
             return
-        now = self.runtime.clock()
+        self._responded = now = self.runtime.clock()
+        self.service_seconds = seconds = now - self.try_started
         endpoint = self.endpoint
         assert endpoint is not None
-        if endpoint.watch is not None:
-            endpoint.watch.responded(status, now - self.try_started)
+        endpoint.responded(status, seconds)
         if (
             status >= 400
             and status in self.policy.statuses
@@ -469,6 +490,7 @@ class Exchange:
         ):
             return
         self.status = status
+        self.response_head = head
         if self._tries is not None:
             self._tries.settle()
             self.flag = self._flags("")
@@ -490,7 +512,8 @@ class Exchange:
         if route.decorates or self._extras is not None:
             self._decorate(head, route)
         self.sent = len(data)
-        self._downstream.send_head(head, int((now - self.try_started) * 1000), data, complete)
+        assert self.service_seconds is not None
+        self._downstream.send_head(head, int(self.service_seconds * 1000), data, complete)
         if complete:
             self._finish(now)
         elif not self.over:
@@ -500,8 +523,6 @@ class Exchange:
         """Change the head as the route says, and as filters and limits asked."""
         rules = route.response_rules
         if rules is not None:
-            if not rules.constant:
-                self.extras.response_head = head
             rules.apply(head.lines, self)
         if route.attempt_count:
             head.lines.append(b"x-envoy-attempt-count: %d" % self.attempts)
@@ -514,8 +535,8 @@ class Exchange:
     def decorate_own(self, status: int, lines: list[bytes]) -> None:
         """Change the head of a response of our own as that of an app's would be."""
         route = self._route
+        self.response_head = head = ResponseHead(status, 1, lines)
         if route is not None and (route.decorates or self._extras is not None):
-            head = ResponseHead(status, 1, lines)
             self._decorate(head, route)
             lines[:] = head.lines
 
@@ -543,6 +564,9 @@ class Exchange:
             self._break("the app switched to a protocol that was not asked for")
         else:
             self.status = 101
+            self.response_head = head
+            self._responded = self.runtime.clock()
+            self.service_seconds = self._responded - self.try_started
             if self._tries is not None:
                 self._tries.settle()
             head.lines += (b"Connection: upgrade", b"Upgrade: " + head.upgrade)
@@ -639,20 +663,24 @@ class Exchange:
         """Turn an error into another try, a local reply, or an abort. The one place where that is decided."""
         if self.over:
             return
+        now = self.runtime.clock()
         upstream, self.upstream = self.upstream, None
         endpoint = self.endpoint
         if upstream is not None:
             upstream.abort()
         elif endpoint is not None:
             endpoint.pool.cancel(self)
+            self._connect = now - self._began
         self.leave_endpoint()
-        if (
-            self.response is _WAITING
-            and isinstance(error, UpstreamError)
-            and self._retry_error(error, endpoint, upstream)
-        ):
-            return
+        if self.response is _WAITING and isinstance(error, UpstreamError):
+            if self._retry_error(error, endpoint, upstream, now):
+                return
+        elif endpoint is not None:
+            self._more().failures.append(self.attempt(endpoint.name, now, error.flag, str(error), self.status))
+            if isinstance(error, UpstreamError) and self.status < 500:
+                endpoint.failures_total += 1
         self.flag = self._flags(error.flag)
+        self.error = str(error)
         if isinstance(error, DownstreamGone):
             pass
         elif self.response is _WAITING:
@@ -663,22 +691,29 @@ class Exchange:
         self._finish(self.runtime.clock())
 
     def _retry_error(
-        self, error: UpstreamError, endpoint: Endpoint | None, upstream: UpstreamConnection | None
+        self, error: UpstreamError, endpoint: Endpoint | None, upstream: UpstreamConnection | None, now: float
     ) -> bool:
         """Try again after an error if that is safe and allowed; say whether."""
-        return endpoint is not None and self._more().after_error(error, endpoint, upstream)
+        return endpoint is not None and self._more().after_error(error, endpoint, upstream, now)
+
+    def adopt(self, began: float, connect: float | None, span_id: bytes) -> None:
+        """Take another try's place in time and in the trace."""
+        self._began, self._connect, self.span_id = began, connect, span_id
 
     def try_again(self, *, fresh: bool = False) -> None:
         """Make another try; `fresh`: on a connection that has not been idle."""
         self.try_started = now = self.runtime.clock()
+        self._connect = None
         self._downstream.set_deadline(self.soonest(now))
         self._attempt(fresh=fresh)
 
-    def send_copy(self, user: UpstreamUser, stream: UpstreamConnection, endpoint: Endpoint) -> None:
-        """Send the whole request once more, to `endpoint`, on behalf of `user`."""
+    def send_copy(self, user: UpstreamUser, stream: UpstreamConnection, endpoint: Endpoint, span_id: bytes) -> None:
+        """Send the whole request once more, to `endpoint`, on behalf of `user`, whose span has that id."""
         head = self.head
         host, self.upstream_host = self.upstream_host, endpoint.name  # the lines may tell it
         lines = self.attempt_lines()
+        if self.trace is not None:
+            lines += self.trace_lines(span_id)
         self.upstream_host = host
         stream.send_head(user, head, lines, b"".join(self.tape or ()), not self.trailers)
         if self.trailers:
@@ -693,7 +728,7 @@ class Exchange:
         return ",".join(dict.fromkeys(filter(None, (*self._tries.flags, flag))))
 
     def _report(self) -> Report:
-        cluster = self.target.cluster.name if self.target is not None else None
+        cluster = self.target_cluster.cluster.name if self.target_cluster is not None else None
         failures = self._tries.failures if self._tries is not None else []
         return Report(self.flag, cluster, self.upstream_host, self.attempts, tuple(failures))
 
@@ -724,39 +759,34 @@ class Exchange:
         self.over = True
         if self._tries is not None:
             self._tries.end()
-            self._tries = None  # they refer to each other, and only the garbage collector would free them
         if self._extras is not None and self._extras.mirror is not None and self.request is not _COMPLETE:
             self._extras.mirror.abort()
         if self.breaker is not None:
             self.breaker.requests -= 1
-        duration = now - self.started
+        self.duration = duration = now - self.started
         if self._route is not None:
             self.stats.active -= 1
-        self.stats.record(self.status, self.flag, duration, self.received, self.sent)
-        log = self._settings.access_log
-        if log is not None:
-            head = self.head
-            asked = self._extras.asked if self._extras is not None else None
-            log.record(
-                (
-                    self.runtime.wall_clock() - duration,
-                    duration,
-                    self._settings.name,
-                    self.cluster_name,
-                    "HTTP/1.1" if head.minor else "HTTP/1.0",
-                    head.method,
-                    asked[0] if asked is not None else head.target,
-                    asked[1] if asked is not None else field_value(head.lines, b"host"),
-                    self.status,
-                    self.flag,
-                    self.received,
-                    self.sent,
-                    self._downstream.remote,
-                    self.upstream_host,
-                    head.request_id,
-                    self.attempts,
-                )
-            )
+        self._tell(duration)
+        if self._tries is not None:
+            self._tries = None  # they refer to each other, and only the garbage collector would free them
+
+    def _tell(self, duration: float) -> None:
+        """Count it, and have it recorded by whoever wants to."""
+        settings = self._settings
+        series = self.stats.record(self.status, self.flag, duration, self.received, self.sent)
+        trace = self.trace
+        if trace is not None:
+            if trace.sampled:
+                self.stats.exemplify(series, duration, trace.trace_id, self.runtime.wall_clock())
+            assert settings.tracer is not None
+            if trace.sampled or settings.tracer.sample_errors:
+                settings.tracer.end(self, trace)
+        if (
+            self.flag or duration >= settings.slow or self.status >= 500 or self.attempts > 1
+        ) and settings.explanations is not None:
+            settings.explanations.add(self)
+        for log in settings.logs:
+            log.record(self)
 
     # --- what others ask for ---
 
@@ -764,16 +794,6 @@ class Exchange:
     def whole(self) -> bool:
         """Whether the client has sent its whole request."""
         return self.request is _COMPLETE
-
-    @property
-    def downstream(self) -> DownstreamStream:
-        """The client."""
-        return self._downstream
-
-    @property
-    def now(self) -> float:
-        """The clock's time."""
-        return self.runtime.clock()
 
     @property
     def extras(self) -> Extras:
@@ -806,57 +826,6 @@ class Exchange:
         """When it may be sent again."""
         assert self._route is not None
         return self._route.policy
-
-    @property
-    def response_head(self) -> ResponseHead | None:
-        """The app's response, once it is passed on."""
-        return self._extras.response_head if self._extras is not None else None
-
-    @property
-    def remote(self) -> str:
-        """The client's address and port."""
-        return self._downstream.remote
-
-    @property
-    def remote_host(self) -> str:
-        """The client's address."""
-        return self._downstream.remote_host
-
-    @property
-    def local(self) -> str:
-        """The address and port that the client has reached."""
-        return self._downstream.local
-
-    @property
-    def scheme(self) -> bytes:
-        """`http` or `https`, as the client has it."""
-        proto = self.head.forwarded_proto
-        return proto if self._downstream.trusted and proto in (b"http", b"https") else b"http"
-
-    @property
-    def listener_name(self) -> str:
-        """The listener that it came in by."""
-        return self._settings.name
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds since the request head was there."""
-        return self.runtime.clock() - self.started
-
-    @property
-    def cluster_name(self) -> str | None:
-        """The cluster it goes to."""
-        return self.target.cluster.name if self.target is not None else None
-
-    @property
-    def route_name(self) -> str | None:
-        """The route's name, if it has one."""
-        return self._route.name if self._route is not None else None
-
-    @property
-    def started_wall(self) -> float:
-        """When the request head was there, in unix seconds."""
-        return self.runtime.wall_clock() - (self.runtime.clock() - self.started)
 
 
 def deadline_passed() -> UpstreamTimeout:

@@ -205,14 +205,16 @@ class FilteredExchange(Exchange):
 
     # --- what the filters decide ---
 
-    def on_reply(self, reply: Reply) -> None:
-        """Answer with what a filter says."""
+    def on_reply(self, name: str, reply: Reply) -> None:
+        """Answer with what the filter of that class says."""
+        self.extras.filter = name
         self._drop_upstream()
         self.answer(reply.answer())
 
     def on_filter_failed(self, name: str, error: BaseException) -> None:
         """Fail the request of which a filter could not make anything."""
         logger.error("filter %s failed: %s %s", name, self.head.method, self.head.target, exc_info=error)
+        self.extras.filter = name
         self._drop_upstream()
         self.fail(FilterFailed(name))
 
@@ -247,10 +249,10 @@ class FilteredExchange(Exchange):
         return NEVER if self.over else self.soonest(now)
 
     def _retry_error(
-        self, error: UpstreamError, endpoint: Endpoint | None, upstream: UpstreamConnection | None
+        self, error: UpstreamError, endpoint: Endpoint | None, upstream: UpstreamConnection | None, now: float
     ) -> bool:
         # The filters have seen a response; they cannot be shown another one.
-        return not self._answered and super()._retry_error(error, endpoint, upstream)
+        return not self._answered and super()._retry_error(error, endpoint, upstream, now)
 
     def _record(self, now: float) -> None:
         super()._record(now)
@@ -301,8 +303,8 @@ class _Sink:
     def resume_response(self) -> None:
         self._exchange.resume_response()
 
-    def reply(self, reply: Reply) -> None:
-        self._exchange.on_reply(reply)
+    def reply(self, name: str, reply: Reply) -> None:
+        self._exchange.on_reply(name, reply)
 
     def filter_failed(self, name: str, error: BaseException) -> None:
         self._exchange.on_filter_failed(name, error)

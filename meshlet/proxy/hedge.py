@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from meshlet.http.attempt import Attempt
+
 if TYPE_CHECKING:
     from meshlet.errors import UpstreamError
     from meshlet.http.head import ResponseHead
@@ -17,7 +19,8 @@ if TYPE_CHECKING:
 class Hedge:
     """The second try's upstream listener. Once `adopted` it passes everything on to the exchange."""
 
-    __slots__ = ("_breaker", "_exchange", "_over", "_tries", "adopted", "endpoint", "started", "stream")
+    __slots__ = ("_breaker", "_exchange", "_over", "_tries", "adopted", "connect", "endpoint", "span_id",
+                 "started", "stream")  # fmt: skip
 
     def __init__(self, exchange: Exchange, tries: Tries, endpoint: Endpoint, breaker: Breaker, now: float) -> None:
         """`breaker` counts it among its retries already."""
@@ -28,6 +31,8 @@ class Hedge:
         self.endpoint = endpoint
         self.stream: UpstreamConnection | None = None
         self.started = now
+        self.connect: float | None = None
+        self.span_id = exchange.next_span() if exchange.trace is not None else b""
         self.adopted = False
 
     def begin(self) -> None:
@@ -49,16 +54,34 @@ class Hedge:
         else:
             self.endpoint.pool.cancel(self)
 
+    def attempt(self, now: float, flag: str = "", reason: str = "", status: int = 0) -> Attempt:
+        """Return this try as one that is over."""
+        origin = self._exchange.started
+        first_byte = now - self.started - (self.connect or 0.0) if status else None
+        return Attempt(
+            self.endpoint.name,
+            flag,
+            reason,
+            status,
+            self.started - origin,
+            now - origin,
+            self.connect,
+            first_byte,
+            self.span_id,
+        )
+
     # --- from the pool ---
 
     def on_stream(self, stream: UpstreamConnection) -> None:
         """Send the request, if it may still be sent again: while this waited, the first try has gone on."""
         self.stream = stream
+        if not stream.reused:
+            self.connect = self._exchange.runtime.clock() - self.started
         if not self._tries.replayable:
             self._tries.hedge_lost(self)
             return
         self.endpoint.requests_total += 1
-        self._exchange.send_copy(self, stream, self.endpoint)
+        self._exchange.send_copy(self, stream, self.endpoint, self.span_id)
 
     def on_no_stream(self, error: UpstreamError) -> None:
         """There is no connection to be had."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from meshlet.proxy.detect import DetectingConnection
 from meshlet.proxy.downstream import DownstreamConnection
+from meshlet.proxy.refusal import Refusal
 from meshlet.proxy.tcp import TcpConnection
 
 if TYPE_CHECKING:
@@ -182,34 +183,16 @@ class Listener:
         """Forget a connection."""
         self._connections.discard(connection)
 
-    def refused(self, error: ProxyError, remote: str) -> None:
-        """Count and log what could not even be read as a request."""
+    def refused(self, error: ProxyError, request_id: bytes, addresses: tuple[str, str, str]) -> None:
+        """Count and record what could not even be read as a request; see `Refusal`."""
         settings = self.settings
         settings.unrouted.record(error.status, error.flag, 0.0, 0, 0)
-        logger.debug("listener %s: refused what %s sent: %s", settings.name, remote, error)
-        if settings.access_log is not None:
-            now = self.runtime.wall_clock()
-            method = target = host = None
-            settings.access_log.record(
-                (
-                    now,
-                    0.0,
-                    settings.name,
-                    None,
-                    "HTTP/1.1",
-                    method,
-                    target,
-                    host,
-                    error.status,
-                    error.flag,
-                    0,
-                    0,
-                    remote,
-                    None,
-                    None,
-                    0,
-                )
-            )
+        logger.debug("listener %s: refused what %s sent: %s", settings.name, addresses[0], error)
+        record = Refusal(error, settings, addresses, request_id, self.runtime.wall_clock())
+        if settings.explanations is not None:
+            settings.explanations.add(record)
+        for log in settings.logs:
+            log.record(record)
 
     def detected(self, what: str) -> None:
         """Count what an `auto` connection turned out to be."""

@@ -129,8 +129,7 @@ class MirroredRequest:
         if head.status == 101:
             self.abort()
         elif head.status >= 200:
-            if self._endpoint.watch is not None:
-                self._endpoint.watch.responded(head.status, self._runtime.clock() - self._started)
+            self._endpoint.responded(head.status, self._runtime.clock() - self._started)
             if not head.persistent or head.length == UNTIL_CLOSE:
                 self._end(reuse=False)
             elif complete:
@@ -152,8 +151,7 @@ class MirroredRequest:
     def _fail(self, error: UpstreamError) -> None:
         if self._over:
             return
-        if self._endpoint.watch is not None:
-            self._endpoint.watch.failed(error, self._runtime.clock() - self._started)
+        self._endpoint.failed(error, self._runtime.clock() - self._started)
         self.abort()
 
     def _end(self, *, reuse: bool) -> None:

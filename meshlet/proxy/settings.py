@@ -6,7 +6,7 @@ import ipaddress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from meshlet.telemetry.metrics import Histogram
+from meshlet.telemetry.requests import RequestStats
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from meshlet.routing.split import WeightedChoice
     from meshlet.routing.table import RouteTable
     from meshlet.telemetry.access_log import AccessLog
+    from meshlet.telemetry.explain.ring import Explanations
+    from meshlet.telemetry.requests import Buckets
+    from meshlet.telemetry.tap import Taps
+    from meshlet.telemetry.tracing.tracer import Tracer
     from meshlet.timers import Timers
     from meshlet.upstream.cluster import Cluster
 
@@ -33,81 +37,46 @@ if TYPE_CHECKING:
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
-class RequestStats:
-    """What is counted about the requests (or TCP connections) between one listener and one cluster."""
-
-    __slots__ = (
-        "active",
-        "codes",
-        "duration",
-        "hedges",
-        "hedges_won",
-        "mirrors",
-        "mirrors_dropped",
-        "received",
-        "retries",
-        "retries_exhausted",
-        "retries_over_budget",
-        "retries_successful",
-        "sent",
-        "try_timeouts",
-    )
-
-    def __init__(self) -> None:
-        self.active = 0
-        self.codes: dict[tuple[int, str], int] = {}  # by status and response flag
-        self.duration = Histogram()
-        self.received = 0  # bytes of bodies from clients
-        self.sent = 0  # and to them
-        self.retries = 0
-        self.retries_successful = 0  # requests that were answered well after a retry
-        self.retries_exhausted = 0  # requests that failed after all the tries their route allows
-        self.retries_over_budget = 0
-        self.try_timeouts = 0  # tries that took longer than their route lets one take
-        self.hedges = 0
-        self.hedges_won = 0
-        self.mirrors = 0
-        self.mirrors_dropped = 0
-
-    def record(self, status: int, flag: str, seconds: float, received: int, sent: int) -> None:
-        """Count one that has ended."""
-        key = (status, flag)
-        codes = self.codes
-        codes[key] = codes.get(key, 0) + 1
-        self.duration.observe(seconds)
-        self.received += received
-        self.sent += sent
-
-
 class ListenerStats:
     """What is counted about a listener's connections. It outlives reloads."""
 
     __slots__ = (
+        "_buckets",
         "accept_errors_total",
         "accepted_total",
         "detected",
+        "direction",
         "open",
         "requests",
         "shed_total",
         "tcp",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, buckets: Buckets, direction: str = "inbound") -> None:
+        self._buckets = buckets
+        self.direction = direction  # `inbound` or `outbound`
         self.accepted_total = 0
         self.open = 0
         self.shed_total = 0
         self.accept_errors_total = 0
         self.detected: dict[str, int] = {}  # connections of `auto` listeners by what they turned out to be
-        self.requests: dict[str, RequestStats] = {}  # by cluster; "" where no route matched
-        self.tcp: dict[str, RequestStats] = {}
+        #: by the route's name and the cluster; "" for no name, no cluster, no route
+        self.requests: dict[tuple[str, str], RequestStats] = {}
+        self.tcp: dict[str, RequestStats] = {}  # by cluster
 
-    def for_requests(self, cluster: str) -> RequestStats:
-        """Return the counters of requests to `cluster`."""
-        return self.requests.setdefault(cluster, RequestStats())
+    def for_requests(self, route: str, cluster: str) -> RequestStats:
+        """Return the counters of requests that `route` sends to `cluster`."""
+        found = self.requests.get((route, cluster))
+        if found is None:
+            found = self.requests[route, cluster] = RequestStats(self._buckets)
+        return found
 
     def for_tcp(self, cluster: str) -> RequestStats:
         """Return the counters of TCP connections to `cluster`."""
-        return self.tcp.setdefault(cluster, RequestStats())
+        found = self.tcp.get(cluster)
+        if found is None:
+            found = self.tcp[cluster] = RequestStats(self._buckets)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +109,7 @@ class RouteAction:
     """Where and how the requests of a route go."""
 
     name: str | None
+    label: str  # the name, or what it matches
     #: None where `split` chooses, or where a step answers every request
     target: Target | None
     split: WeightedChoice[Target] | None
@@ -172,6 +142,7 @@ class ListenerSettings:
     """One listener's part of a config snapshot. An exchange keeps the one that it began with."""
 
     name: str
+    direction: str  # `inbound` or `outbound`
     protocol: str
     routes: RouteTable[RouteAction]
     tcp_cluster: Cluster | None
@@ -182,7 +153,10 @@ class ListenerSettings:
     exchange: type[Exchange]  # what plays a request: with filters or without
     stats: ListenerStats
     unrouted: RequestStats
-    access_log: AccessLog | None
+    logs: tuple[AccessLog, ...]
+    tracer: Tracer | None
+    explanations: Explanations | None
+    slow: float  # seconds from which on a request is explained although it went well
     #: the hosts that were asked for lately: a bounded cache of `trusts`
     known_peers: dict[str, bool] = field(default_factory=dict, compare=False)
 
@@ -220,3 +194,4 @@ class Runtime:
     wall_clock: Callable[[], float]  # unix seconds
     new_request_id: Callable[[float], bytes]  # of the clock's time
     random: Callable[[], float]  # evenly from 0 up to but without 1
+    taps: Taps

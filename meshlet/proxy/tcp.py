@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, cast
 
 from meshlet.errors import NoRoute, ProxyError, UpstreamError
+from meshlet.http.attempt import Attempt
 from meshlet.proxy.relay import Relay
 from meshlet.proxy.transports import peer_name, reset
 from meshlet.resilience.retry import DEFAULT_POLICY
@@ -13,6 +14,8 @@ from meshlet.upstream.balancers.keys import hash_key
 from meshlet.upstream.connect import connect
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from meshlet.proxy.listener import Listener
     from meshlet.upstream.cluster import Cluster
     from meshlet.upstream.endpoint import Endpoint
@@ -77,7 +80,15 @@ class TcpConnection(Side):
         self._app: AppSide | None = None
         self._relay: Relay | None = None
         self._endpoint: Endpoint | None = None
-        self._attempts = 0
+        self.attempts = 0
+        self._failures: list[Attempt] = []
+        self._connected: Attempt | None = None
+        # what it tells once it is over
+        self.received = self.sent = 0
+        self.flag = self.error = ""
+        self.duration = 0.0
+        self._stats = self._settings.stats.for_tcp(self.cluster_name or "")
+        self._counted = False
 
     # --- asyncio.Protocol, until the app is reached ---
 
@@ -88,12 +99,20 @@ class TcpConnection(Side):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self._over:
-            self._give_up("DC")
+            self._give_up("DC", "the client closed the connection")
 
     # --- the way to the app ---
 
     def _begin(self) -> None:
+        self._count()
         self._dial()
+
+    def _count(self) -> None:
+        """Count it, once it is known to be TCP."""
+        if not self._counted:
+            self._counted = True
+            self._stats.opened += 1
+            self._stats.active += 1
 
     def _dial(self) -> None:
         if self._dialling is None:
@@ -109,26 +128,35 @@ class TcpConnection(Side):
                 endpoint = cluster.pick(self._key(cluster), tried)
                 endpoint.pool.reserve()
             except ProxyError as error:
-                self._give_up(error.flag)
+                self._give_up(error.flag, str(error))
                 return
             self._endpoint = endpoint
-            self._attempts += 1
+            self.attempts += 1
             endpoint.requests_total += 1
+            began = self._listener.runtime.clock()
             try:
                 self._app = await connect(endpoint.address, lambda: AppSide(self), cluster.connect_timeout)
             except UpstreamError as error:
                 endpoint.pool.connect_failures_total += 1
-                if endpoint.watch is not None:
-                    endpoint.watch.failed(error, 0.0)
+                now = self._listener.runtime.clock()
+                endpoint.failed(error, now - began)
+                self._failures.append(
+                    Attempt(endpoint.name, error.flag, str(error), 0, began - self._started, now - self._started)
+                )
                 tried.append(endpoint)
                 # Nothing was sent, so another endpoint may be asked.
                 if len(tried) > DEFAULT_POLICY.attempts or not cluster.has_other(tried):
-                    self._give_up(error.flag)
+                    self._give_up(error.flag, str(error))
                     return
                 self._release()
                 self._endpoint = None
                 continue
             break
+        self._connected = Attempt(
+            endpoint.name,
+            began=began - self._started,
+            connect=self._listener.runtime.clock() - began,
+        )
         if endpoint.watch is not None:
             endpoint.watch.connected()
         if self._may_join():
@@ -150,7 +178,7 @@ class TcpConnection(Side):
     def on_app_lost(self) -> None:
         """The app's connection broke before it was joined."""
         if self._relay is None and not self._over:
-            self._give_up("UC")
+            self._give_up("UC", "the app closed the connection before it was used")
 
     def _join(self) -> None:
         assert self._app is not None
@@ -181,12 +209,13 @@ class TcpConnection(Side):
         if self._relay is not None:
             self._relay.abort("")
         else:
-            self._give_up("")
+            self._give_up("", "meshlet closed the connection")
 
-    def _give_up(self, flag: str) -> None:
+    def _give_up(self, flag: str, error: str) -> None:
         """Close both connections before they were joined."""
         if self._over:
             return
+        self.error = error
         self._record(len(self.early), 0, flag)
         if self._dialling is not None and self._app is None:
             self._dialling.cancel()
@@ -203,30 +232,71 @@ class TcpConnection(Side):
 
     def _record(self, received: int, sent: int, flag: str) -> None:
         self._over = True
+        self._count()
         self._listener.closed(self)
         self._release()
         settings = self._settings
-        cluster = settings.tcp_cluster.name if settings.tcp_cluster is not None else ""
-        duration = self._listener.runtime.clock() - self._started
-        settings.stats.for_tcp(cluster).record(0, flag, duration, received, sent)
-        if settings.access_log is not None:
-            settings.access_log.record(
-                (
-                    self._listener.runtime.wall_clock() - duration,
-                    duration,
-                    settings.name,
-                    cluster or None,
-                    "TCP",
-                    None,
-                    None,
-                    None,
-                    0,
-                    flag,
-                    received,
-                    sent,
-                    peer_name(self._peer),
-                    self._endpoint.name if self._endpoint is not None else None,
-                    None,
-                    self._attempts,
-                )
-            )
+        self.received, self.sent, self.flag = received, sent, flag
+        self.duration = duration = self._listener.runtime.clock() - self._started
+        self._stats.active -= 1
+        self._stats.record(0, flag, duration, received, sent)
+        if flag and settings.explanations is not None:
+            settings.explanations.add(self)
+        for log in settings.logs:
+            log.record(self)
+
+    # --- what it tells; see `telemetry.record.Record` ---
+
+    protocol = "TCP"
+    route_name = route_label = head = method = target = host = request_id = response_head = trace = None
+    request_seconds = response_seconds = service_seconds = None
+    scheme = b""
+    status = 0
+    acted: tuple[str, ...] = ()
+
+    @property
+    def listener_name(self) -> str:
+        """The listener that it came in by."""
+        return self._settings.name
+
+    @property
+    def direction(self) -> str:
+        """`inbound` or `outbound`."""
+        return self._settings.direction
+
+    @property
+    def cluster_name(self) -> str | None:
+        """The cluster it goes to."""
+        return self._settings.tcp_cluster.name if self._settings.tcp_cluster is not None else None
+
+    @property
+    def upstream_host(self) -> str | None:
+        """The address of the last endpoint that was tried."""
+        return self._endpoint.name if self._endpoint is not None else None
+
+    @property
+    def remote(self) -> str:
+        """The client's address and port."""
+        return peer_name(self._peer)
+
+    @property
+    def remote_host(self) -> str:
+        """The client's address."""
+        return self._peer[0] if isinstance(self._peer, tuple) else "unknown"
+
+    @property
+    def local(self) -> str:
+        """The address and port that the client has reached."""
+        return peer_name(self.transport.get_extra_info("sockname"))
+
+    @property
+    def tries(self) -> Sequence[Attempt]:
+        """All tries, in the order in which they ended."""
+        if self._connected is None:
+            return self._failures
+        return (*self._failures, self._connected._replace(flag=self.flag, reason=self.error, ended=self.duration))
+
+    @property
+    def started_wall(self) -> float:
+        """When it was accepted, in unix seconds."""
+        return self._listener.runtime.wall_clock() - (self._listener.runtime.clock() - self._started)

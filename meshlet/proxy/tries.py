@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from meshlet.errors import UpstreamError, UpstreamReset
 from meshlet.http.head import field_value
-from meshlet.http.reply import Failure
 from meshlet.proxy.hedge import Hedge
 from meshlet.resilience.retry import IDEMPOTENT
 from meshlet.timers import NEVER
@@ -17,6 +16,7 @@ from meshlet.timers import NEVER
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from meshlet.http.attempt import Attempt
     from meshlet.http.head import ResponseHead
     from meshlet.proxy.exchange import Exchange
     from meshlet.proxy.settings import HedgeSettings
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 # A proxy before the app says so where a retry could only make things worse (Envoy: router filter, HTTP headers).
 _VETOES = (b"x-envoy-overloaded", b"x-envoy-ratelimited")
+
+_GIVEN_UP = "given up: another try was answered first"
 
 # A connection that was closed while it was idle shows it within a round trip; later it is the app that failed.
 _STALE_SHOWS_IN = 1.0  # seconds
@@ -51,7 +53,7 @@ class Tries:
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
-        self.failures: list[Failure] = []
+        self.failures: list[Attempt] = []  # tries that are over, without the one whose response the client gets
         self.tried: list[Endpoint] = []
         self.flags: list[str] = []  # beyond the last error's own
         self.lines: list[bytes] | None = None  # the request head before what each try adds
@@ -83,13 +85,13 @@ class Tries:
 
     # --- retries ---
 
-    def after_error(self, error: UpstreamError, endpoint: Endpoint, upstream: UpstreamConnection | None) -> bool:
+    def after_error(
+        self, error: UpstreamError, endpoint: Endpoint, upstream: UpstreamConnection | None, now: float
+    ) -> bool:
         """Try again after an error if that is safe and allowed; say whether. `upstream` is what broke, if any."""
         exchange = self._exchange
-        now = exchange.runtime.clock()
-        if endpoint.watch is not None:
-            endpoint.watch.failed(error, now - exchange.try_started)
-        self.failures.append(Failure(endpoint.name, error.flag, str(error)))
+        endpoint.failed(error, now - exchange.try_started)
+        self.failures.append(exchange.attempt(endpoint.name, now, error.flag, str(error)))
         self.tried.append(endpoint)
         if now < exchange.expiry and self._adopt_hedge():
             return True
@@ -108,8 +110,8 @@ class Tries:
             return False
         if policy.configured:
             return self._retry(policy.pause(self._retries + 1, exchange.runtime.random), now)
-        assert exchange.target is not None
-        return exchange.target.cluster.has_other(self.tried) and self._retry(0.0, now)
+        assert exchange.target_cluster is not None
+        return exchange.target_cluster.cluster.has_other(self.tried) and self._retry(0.0, now)
 
     def after_response(self, head: ResponseHead, endpoint: Endpoint, complete: bool, now: float) -> bool:
         """Try again instead of passing a response on, if that is safe and allowed; say whether.
@@ -128,7 +130,8 @@ class Tries:
         hedged = self.hedge is not None and self.hedge.stream is not None
         if not hedged and not self._may_retry(pause, now):
             return False
-        self.failures.append(Failure(endpoint.name, "", f"{endpoint.name} answered {head.status}"))
+        reason = f"{endpoint.name} answered {head.status}"
+        self.failures.append(exchange.attempt(endpoint.name, now, "", reason, head.status))
         self.tried.append(endpoint)
         exchange.upstream = None
         exchange.leave_endpoint()
@@ -206,17 +209,17 @@ class Tries:
     def arm_hedge(self, hedge: HedgeSettings) -> None:
         """Have a second try begun when the first one takes long."""
         exchange = self._exchange
-        assert exchange.target is not None
+        assert exchange.target_cluster is not None
         after = hedge.after
         if after is None:
-            after = hedge.latency[exchange.target.cluster.name].value
+            after = hedge.latency[exchange.target_cluster.cluster.name].value
         if after is not None and exchange.head.upgrade is None:
             self.hedge_at = exchange.try_started + after
 
     def begin_hedge(self, now: float) -> None:
         """Begin a second try, if that is safe and allowed."""
         exchange = self._exchange
-        head, target, breaker = exchange.head, exchange.target, exchange.breaker
+        head, target, breaker = exchange.head, exchange.target_cluster, exchange.breaker
         self.hedge_at = NEVER
         assert target is not None
         assert breaker is not None
@@ -240,11 +243,10 @@ class Tries:
 
     def hedge_failed(self, hedge: Hedge, error: UpstreamError) -> None:
         """Go on without the second try."""
-        endpoint = hedge.endpoint
-        if endpoint.watch is not None:
-            endpoint.watch.failed(error, self._exchange.runtime.clock() - hedge.started)
-        self.failures.append(Failure(endpoint.name, error.flag, str(error)))
-        self.tried.append(endpoint)
+        now = self._exchange.runtime.clock()
+        hedge.endpoint.failed(error, now - hedge.started)
+        self.failures.append(hedge.attempt(now, error.flag, str(error)))
+        self.tried.append(hedge.endpoint)
         self.hedge_lost(hedge)
 
     def hedge_lost(self, hedge: Hedge) -> None:
@@ -256,15 +258,17 @@ class Tries:
         """Take the response of the second try, unless the first one may still do better."""
         exchange = self._exchange
         if head.status in exchange.policy.statuses:
-            if hedge.endpoint.watch is not None:
-                hedge.endpoint.watch.responded(head.status, exchange.runtime.clock() - hedge.started)
-            self.failures.append(Failure(hedge.endpoint.name, "", f"{hedge.endpoint.name} answered {head.status}"))
+            now = exchange.runtime.clock()
+            hedge.endpoint.responded(head.status, now - hedge.started)
+            reason = f"{hedge.endpoint.name} answered {head.status}"
+            self.failures.append(hedge.attempt(now, "", reason, head.status))
             self.tried.append(hedge.endpoint)
             self.hedge_lost(hedge)
             return
         exchange.stats.hedges_won += 1
         upstream, endpoint = exchange.upstream, exchange.endpoint
         assert endpoint is not None
+        self.failures.append(exchange.attempt(endpoint.name, exchange.runtime.clock(), "", _GIVEN_UP))
         if upstream is not None:
             upstream.abort()
         else:
@@ -285,6 +289,7 @@ class Tries:
         exchange.endpoint, exchange.upstream = hedge.endpoint, hedge.stream
         exchange.upstream_host = hedge.endpoint.name
         exchange.try_started = hedge.started
+        exchange.adopt(hedge.started, hedge.connect, hedge.span_id)
         hedge.adopted = True
         # Its place among the retries goes on with the exchange, which has one at most.
         assert exchange.breaker is not None
@@ -300,6 +305,7 @@ class Tries:
         exchange = self._exchange
         self.hedge_at = NEVER
         if self.hedge is not None:
+            self.failures.append(self.hedge.attempt(exchange.runtime.clock(), "", _GIVEN_UP))
             self.hedge_lost(self.hedge)
         if self._in_budget:
             self._in_budget = False

@@ -70,12 +70,17 @@ class Breaker:
         self.overflows["pending"] += 1
         return False
 
-    def try_retry(self) -> bool:
-        """Count a retry, its pause included, until `retry_over`; or say that there is no room for it."""
+    @property
+    def retries_left(self) -> int:
+        """How many more retries the budget allows right now."""
         allowed = max(self._budget_least, int(self._budget_percent * self.requests / 100))
         if self.max_retries is not None and self.max_retries < allowed:
             allowed = self.max_retries
-        if self.retries >= allowed:
+        return max(0, allowed - self.retries)
+
+    def try_retry(self) -> bool:
+        """Count a retry, its pause included, until `retry_over`; or say that there is no room for it."""
+        if not self.retries_left:
             self.overflows["retries"] += 1
             return False
         self.retries += 1

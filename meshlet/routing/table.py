@@ -121,6 +121,9 @@ class RouteTable(Generic[T]):
         self._by_host = {host: _PathIndex(numbered) for host, numbered in indexes.items()}
         self._wildcards = any(host is not None and host.startswith(b"*.") for host in self._by_host)
 
+    def __len__(self) -> int:
+        return len(self._routes)
+
     def match(self, head: RequestHead) -> T | None:
         """Return what the first matching route leads to, or None."""
         if self._only is not None:

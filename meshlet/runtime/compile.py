@@ -18,15 +18,16 @@ from meshlet.proxy.settings import ListenerSettings, ListenerStats
 from meshlet.routing.table import RouteTable, compile_match
 from meshlet.runtime.kept import Kept
 from meshlet.runtime.routes import Routes
+from meshlet.telemetry.requests import Buckets
 from meshlet.upstream.cluster import Cluster
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from meshlet.config.schema import Config, Limits
+    from meshlet.config.schema import Config, Limits, Metrics
     from meshlet.config.schema import Listener as ListenerConfig
     from meshlet.proxy.settings import RouteAction
-    from meshlet.telemetry.access_log import AccessLog
+    from meshlet.runtime.recorders import Direction, Recorders
     from meshlet.timers import Timers
 
 
@@ -47,27 +48,34 @@ class Compiler:
         self._timers = timers
         self._clock = clock
         self.stats: dict[str, ListenerStats] = {}  # by listener; counters outlive reloads
+        self.buckets = Buckets()  # of all histograms
 
-    def compile(self, config: Config, previous: Snapshot | None, access_log: AccessLog | None) -> Snapshot:
+    def compile(self, config: Config, previous: Snapshot | None, recorders: Recorders) -> Snapshot:
         """Return the snapshot of a config that `config.load` has found valid."""
+        if not self.stats:
+            # Histograms with other bounds would not add up, so those of the first config stay.
+            self.buckets = buckets_of(config.telemetry.metrics)
         # Where the sidecar runs decides how a cluster chooses.
         old = previous.clusters if previous is not None and previous.config.zone == config.zone else {}
         clusters = {
             cluster.name: old[cluster.name]
             if cluster.name in old and old[cluster.name].config == cluster
-            else Cluster(cluster, self._timers, self._clock, zone=config.zone)
+            else Cluster(cluster, self._timers, self._clock, zone=config.zone, bounds=self.buckets.durations)
             for cluster in config.clusters
         }
         kept = Kept(previous.kept if previous is not None else None)
         listeners = {
-            listener.name: self._listener(listener, clusters, access_log, kept) for listener in config.listeners
+            listener.name: self._listener(listener, clusters, recorders, kept) for listener in config.listeners
         }
         return Snapshot(config, digest(config), clusters, listeners, kept)
 
     def _listener(
-        self, config: ListenerConfig, clusters: Mapping[str, Cluster], access_log: AccessLog | None, kept: Kept
+        self, config: ListenerConfig, clusters: Mapping[str, Cluster], recorders: Recorders, kept: Kept
     ) -> ListenerSettings:
-        stats = self.stats.setdefault(config.name, ListenerStats())
+        stats = self.stats.get(config.name)
+        if stats is None:
+            stats = self.stats[config.name] = ListenerStats(self.buckets)
+        stats.direction = direction = direction_of(config)
         limits = _with_plain_floats(config.limits)
         compiler = Routes(config, clusters, stats, kept)
         routes = tuple((compile_match(route.match), compiler.action(route)) for route in config.routes)
@@ -77,6 +85,7 @@ class Compiler:
             tcp = catch_all[-1] if catch_all else None
         return ListenerSettings(
             name=config.name,
+            direction=direction,
             protocol=config.protocol,
             routes=RouteTable(routes),
             tcp_cluster=clusters[tcp] if tcp is not None else None,
@@ -86,9 +95,22 @@ class Compiler:
             server_header=config.server_header,
             exchange=_exchange(action for _, action in routes),
             stats=stats,
-            unrouted=stats.for_requests(""),
-            access_log=access_log,
+            unrouted=stats.for_requests("", ""),
+            logs=recorders.logs,
+            tracer=recorders.tracers[direction],
+            explanations=recorders.explanations,
+            slow=recorders.slow,
         )
+
+
+def direction_of(config: ListenerConfig) -> Direction:
+    """Return whose traffic the listener takes: to the app, or from it."""
+    return config.direction or ("outbound" if config.name.startswith("outbound") else "inbound")
+
+
+def buckets_of(config: Metrics) -> Buckets:
+    """Return the bounds of the histograms, as plain numbers: comparing subclasses costs more for each request."""
+    return Buckets(tuple(map(float, config.duration_buckets)), tuple(map(int, config.size_buckets)))
 
 
 def _exchange(actions: Iterable[RouteAction]) -> type[Exchange]:

@@ -9,16 +9,17 @@ import time
 from random import random
 from typing import TYPE_CHECKING, Any, Protocol
 
-from meshlet.config.schema import AccessLog as AccessLogConfig
 from meshlet.proxy.listener import Listener
 from meshlet.proxy.request_id import RequestIds
 from meshlet.proxy.settings import Runtime
 from meshlet.runtime import figures
 from meshlet.runtime.compile import Compiler, Snapshot
+from meshlet.runtime.recorders import Recorders
 from meshlet.runtime.sockets import BindError, key_of
-from meshlet.telemetry.access_log import AccessLog
+from meshlet.runtime.traffic import state_of, traffic
 from meshlet.telemetry.log import set_level
 from meshlet.telemetry.metrics import Family
+from meshlet.telemetry.tap import Taps
 from meshlet.timers import Timers
 from meshlet.upstream.connect import connect
 
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 
     from meshlet.config.schema import Config
     from meshlet.config.units import Address
-    from meshlet.upstream.endpoint import Endpoint
+    from meshlet.telemetry.tap import TapRead
+    from meshlet.telemetry.traffic import Traffic
 
 logger = logging.getLogger("meshlet.runtime")
 
@@ -52,6 +54,18 @@ class Plane(Protocol):
 
     async def listeners(self) -> list[dict[str, Any]]:
         """One JSON-ready object for each listener."""
+
+    async def traffic(self) -> Traffic:
+        """Totals of routes and endpoints, for whoever watches them live."""
+
+    async def explain(self, request_id: str) -> list[dict[str, Any]]:
+        """What is kept of a request that failed or was slow: one JSON-ready object each time, the newest last."""
+
+    async def recent(self, limit: int) -> list[dict[str, Any]]:
+        """The last requests that failed or were slow, the newest first."""
+
+    async def tap(self, read: TapRead) -> list[bytes]:
+        """What has come for a tap since it was read last, opening it the first time: JSON objects."""
 
     async def unreachable(self, clusters: tuple[str, ...]) -> list[str]:
         """Return why some of these clusters cannot be reached, one sentence each."""
@@ -83,13 +97,15 @@ class DataPlane:
         self._bind = bind
         self._shared_log = shared_log
         self._timers = Timers(time.monotonic, loop.call_later)
-        self._runtime = Runtime(self._timers, time.monotonic, time.time, RequestIds(), random)
+        self._taps = Taps(self._timers, time.monotonic)
+        self._runtime = Runtime(self._timers, time.monotonic, time.time, RequestIds(), random, self._taps)
         self._compiler = Compiler(self._timers, time.monotonic)
         self._snapshot: Snapshot | None = None
         self._listeners: dict[object, Listener] = {}
         self._retired: set[Listener] = set()  # removed by a reload, with connections left
-        self._access_log: AccessLog | None = None
-        self._access_log_config: AccessLogConfig | None = None
+        self._recorders: Recorders | None = None
+        self._lag = figures.LoopLag(loop, time.monotonic)
+        self._lag.start()
         self._draining = False
         self._started = time.monotonic()
         self._closing: set[asyncio.Task[None]] = set()
@@ -98,17 +114,23 @@ class DataPlane:
 
     async def apply(self, config: Config) -> None:
         """Run `config` from now on; see Plane."""
-        log = self._open_access_log(config.telemetry.access_log)
+        recorders = Recorders(config.telemetry, self._recorders, shared_log=self._shared_log)
         previous = self._snapshot
-        snapshot = self._compiler.compile(config, previous, log)
-        sockets = self._bind_new(config)
+        try:
+            recorders.open_logs()
+            snapshot = self._compiler.compile(config, previous, recorders)
+            sockets = self._bind_new(config)
+        except BaseException:
+            await recorders.close(besides=self._recorders)
+            raise
         for cluster in snapshot.clusters.values():
             cluster.start()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_RESOLVE):
                 await asyncio.gather(*(cluster.settled.wait() for cluster in snapshot.clusters.values()))
         self._swap(snapshot, sockets)
-        self._keep_access_log(log, config.telemetry.access_log)
+        self._record_to(recorders)
+        self._taps.configure(config.telemetry.tap.redact, config.telemetry.tap.max_body)
         if previous is not None:
             for name, cluster in previous.clusters.items():
                 if snapshot.clusters.get(name) is not cluster:
@@ -146,16 +168,10 @@ class DataPlane:
                 listener.start()
         self._retired = {listener for listener in self._retired if listener.connections}
 
-    def _open_access_log(self, config: AccessLogConfig | None) -> AccessLog | None:
-        if config == self._access_log_config:
-            return self._access_log
-        return AccessLog(config.path, config.format, shared=self._shared_log) if config is not None else None
-
-    def _keep_access_log(self, log: AccessLog | None, config: AccessLogConfig | None) -> None:
-        old = self._access_log
-        self._access_log, self._access_log_config = log, config
-        if old is not None and old is not log:
-            task = asyncio.get_running_loop().create_task(old.close())
+    def _record_to(self, recorders: Recorders) -> None:
+        old, self._recorders = self._recorders, recorders
+        if old is not None:
+            task = asyncio.get_running_loop().create_task(old.close(besides=recorders))
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
 
@@ -164,14 +180,13 @@ class DataPlane:
     async def families(self) -> list[Family]:
         """All metrics; see Plane."""
         stats = self._compiler.stats
-        dropped = Family("meshlet_access_log_dropped_total", "counter", "Access log lines lost: the reader is slow.")
-        dropped.add(self._access_log.dropped if self._access_log is not None else 0)
+        recorders = self._recorders
         return [
-            *figures.request_families(stats),
+            *figures.request_families(stats, self._compiler.buckets),
             *figures.listener_families(stats, (*self._listeners.values(), *self._retired)),
             *figures.cluster_families(self._snapshot.clusters.values() if self._snapshot is not None else ()),
-            *figures.process_families(time.monotonic() - self._started),
-            dropped,
+            *figures.process_families(time.monotonic() - self._started, self._lag),
+            *(recorders.families(self._taps.dropped) if recorders is not None else ()),
         ]
 
     async def clusters(self) -> list[dict[str, Any]]:
@@ -185,7 +200,7 @@ class DataPlane:
                 "endpoints": [
                     {
                         "address": endpoint.name,
-                        "state": _state(endpoint),
+                        "state": state_of(endpoint),
                         "weight": endpoint.weight,
                         "priority": endpoint.priority,
                         "zone": endpoint.zone,
@@ -194,6 +209,7 @@ class DataPlane:
                         "pending": endpoint.pool.pending,
                         "requests_active": endpoint.active,
                         "requests_total": endpoint.requests_total,
+                        "failures_total": endpoint.failures_total,
                         "connect_failures_total": endpoint.pool.connect_failures_total,
                     }
                     for endpoint in cluster.endpoints
@@ -201,6 +217,25 @@ class DataPlane:
             }
             for cluster in self._snapshot.clusters.values()
         ]
+
+    async def traffic(self) -> Traffic:
+        """Totals of routes and endpoints."""
+        assert self._snapshot is not None
+        return traffic(self._compiler.stats, self._snapshot.clusters.values(), self._compiler.buckets, time.time())
+
+    async def explain(self, request_id: str) -> list[dict[str, Any]]:
+        """What is kept of a request that failed or was slow."""
+        kept = self._recorders.explanations if self._recorders is not None else None
+        return kept.find(request_id) if kept is not None else []
+
+    async def recent(self, limit: int) -> list[dict[str, Any]]:
+        """The last requests that failed or were slow, the newest first."""
+        kept = self._recorders.explanations if self._recorders is not None else None
+        return kept.recent(limit) if kept is not None else []
+
+    async def tap(self, read: TapRead) -> list[bytes]:
+        """What has come for a tap since it was read last."""
+        return self._taps.read(read)
 
     async def listeners(self) -> list[dict[str, Any]]:
         """One JSON-ready object for each listener."""
@@ -244,8 +279,9 @@ class DataPlane:
 
     async def reopen_logs(self) -> None:
         """Open the access log anew."""
-        if self._access_log is not None:
-            self._access_log.reopen()
+        if self._recorders is not None:
+            for log in self._recorders.logs:
+                log.reopen()
 
     # --- the end ---
 
@@ -279,15 +315,10 @@ class DataPlane:
         if self._snapshot is not None:
             for cluster in self._snapshot.clusters.values():
                 cluster.close()
-        if self._access_log is not None:
-            await self._access_log.close()
+        self._lag.stop()
+        if self._recorders is not None:
+            await self._recorders.close()
         return left
-
-
-def _state(endpoint: Endpoint) -> str:
-    if not endpoint.healthy:
-        return f"unhealthy: {endpoint.health_error or 'not checked yet'}"
-    return "ejected" if endpoint.ejected else "available"
 
 
 class _Dialled(asyncio.Protocol):

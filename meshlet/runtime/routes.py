@@ -53,9 +53,10 @@ class Routes:
         target = self._target(route, route.cluster) if route.cluster is not None else None
         return RouteAction(
             name=route.name,
+            label=route.name or _described(route),
             target=target,
             split=self._split(route) if route.split else None,
-            stats=target.stats if target is not None else self._stats.for_requests(""),
+            stats=target.stats if target is not None else self._stats.for_requests(route.name or "", ""),
             steps=(*first, *last) if chain is None else first,
             chain=chain,
             last_steps=last if chain is not None else (),
@@ -118,7 +119,7 @@ class Routes:
 
     def _target(self, route: Route, name: str) -> Target:
         cluster = self._clusters[name]
-        return Target(cluster, cluster.breakers[route.priority], self._stats.for_requests(name))
+        return Target(cluster, cluster.breakers[route.priority], self._stats.for_requests(route.name or "", name))
 
     def _split(self, route: Route) -> WeightedChoice[Target]:
         from meshlet.routing.split import compile_split
@@ -132,6 +133,15 @@ class Routes:
         return HedgeSettings(
             None, {name: self._clusters[name].measure(hedge.percentile) for name in names if name in self._clusters}
         )
+
+
+def _described(route: Route) -> str:
+    """Return what a route without a name matches, in a few words."""
+    match = route.match
+    keys = ("host", "method", "prefix", "path", "regex")
+    words = [f"{key} {value}" for key in keys if (value := getattr(match, key))]
+    words += [f"{key} {', '.join(conditions)}" for key in ("headers", "query") if (conditions := getattr(match, key))]
+    return " ".join(words) or "everything"
 
 
 def _place(route: Route) -> str:

@@ -9,6 +9,8 @@ import signal
 import time
 from typing import TYPE_CHECKING, Any
 
+from msgspec import structs
+
 import meshlet
 from meshlet.admin.backend import Readiness
 from meshlet.admin.health import HealthServer
@@ -16,17 +18,26 @@ from meshlet.admin.server import AdminServer
 from meshlet.config.dump import dump
 from meshlet.config.load import ConfigError, load
 from meshlet.filters.check import check_filters
+from meshlet.runtime import figures
 from meshlet.runtime.compile import digest
 from meshlet.runtime.memory import settle
 from meshlet.runtime.reload import History, Watch
 from meshlet.runtime.sockets import bind, name_of
+from meshlet.telemetry.history import INTERVAL
+from meshlet.telemetry.history import History as TrafficHistory
+from meshlet.telemetry.istio import StandardMetrics
 from meshlet.telemetry.log import set_level
-from meshlet.telemetry.metrics import Family
+from meshlet.telemetry.workload import resolve
 
 if TYPE_CHECKING:
-    from meshlet.config.schema import Config
+    from meshlet.admin.scrape import ScrapeServer
+    from meshlet.config.schema import Config, Metrics, Telemetry
     from meshlet.config.units import Address
     from meshlet.runtime.plane import Plane
+    from meshlet.telemetry.metrics import Family
+    from meshlet.telemetry.otlp_metrics import OtlpMetrics
+    from meshlet.telemetry.tap import TapRead
+    from meshlet.telemetry.traffic import Traffic
 
 logger = logging.getLogger("meshlet")
 
@@ -44,15 +55,22 @@ class Service:
         self._workers = workers
         self._started = time.time()
         self._history = History()
+        self._past = TrafficHistory()
+        self._identity = resolve(config.telemetry.workload, os.environ)
+        self._standard = StandardMetrics(config, self._identity)
         self._reloading = asyncio.Lock()
         self._up = False
         self._draining = False
         self._drained = False  # nothing is accepted any more, though meshlet goes on
+        self._failed = False  # somebody wants no traffic to come
         self._ending = asyncio.Event()
         self._admin: AdminServer | None = None
         self._admin_address = ""
         self._health: HealthServer | None = None
         self._health_address = ""
+        self._scrape: ScrapeServer | None = None
+        self._scrape_address = ""
+        self._push: OtlpMetrics | None = None
         self._reached: tuple[float, list[str]] = (0.0, [])
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -79,6 +97,7 @@ class Service:
                 sock = bind(config.health.address)
                 self._health_address = name_of(sock)
                 self._health = HealthServer(sock, self.readiness)
+            self._open_metrics(config.telemetry)
             await self._plane.apply(config)
         except BaseException:
             await self._close()
@@ -87,16 +106,37 @@ class Service:
             await self._health.start()
         if self._admin is not None:
             self._admin.start()
+        if self._scrape is not None:
+            self._scrape.start()
+        if self._push is not None:
+            self._push.start()
         self._up = True
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_end_signal, number)
         loop.add_signal_handler(signal.SIGHUP, self._spawn_reload)
         loop.add_signal_handler(signal.SIGUSR1, self._spawn_reopen)
+        if self._admin is not None:
+            self._spawn(self._watch_traffic())
         if self._path is not None and config.reload.watch:
             self._spawn(self._watch(self._path))
         settle()
         logger.info("%s", await self._start_line())
+
+    def _open_metrics(self, config: Telemetry) -> None:
+        """Prepare what tells metrics to others: what is not asked for is not imported."""
+        metrics = config.metrics
+        if metrics.address is not None:
+            from meshlet.admin.scrape import ScrapeServer
+
+            sock = bind(metrics.address)
+            self._scrape_address = name_of(sock)
+            self._scrape = ScrapeServer(sock, self.families, metrics.app)
+        if metrics.otlp_endpoint is not None:
+            from meshlet.runtime.recorders import resource_of
+            from meshlet.telemetry.otlp_metrics import OtlpMetrics
+
+            self._push = OtlpMetrics(metrics.otlp_endpoint, metrics.otlp_interval, self.families, resource_of(config))
 
     async def _start_line(self) -> str:
         listeners = await self._plane.listeners()
@@ -105,6 +145,8 @@ class Service:
             parts.append(f"admin on {self._admin_address}")
         if self._health_address:
             parts.append(f"health on {self._health_address}")
+        if self._scrape_address:
+            parts.append(f"metrics on {self._scrape_address}")
         if self._workers > 1:
             parts.append(f"{self._workers} workers")
         parts.append(f"config from {self._path or 'flags'}")
@@ -137,6 +179,11 @@ class Service:
 
     def _spawn_reopen(self) -> None:
         self._spawn(self._plane.reopen_logs())
+
+    async def _watch_traffic(self) -> None:
+        while True:
+            self._past.add(await self._plane.traffic())
+            await asyncio.sleep(INTERVAL)
 
     async def _watch(self, path: str) -> None:
         watch = Watch(path)
@@ -172,10 +219,16 @@ class Service:
     async def _take(self, config: Config) -> None:
         """Use what is not the data plane's in the new config."""
         old, self._config = self._config, config
+        self._identity = resolve(config.telemetry.workload, os.environ)
+        self._standard.configure(config, self._identity)
         if old.log.level != config.log.level:
             await self.set_log_level(config.log.level)
         if _address_of(old.admin) != _address_of(config.admin) or _address_of(old.health) != _address_of(config.health):
             logger.warning("the addresses of admin and health change with the next start only")
+        if self._scrape is not None:
+            self._scrape.app = config.telemetry.metrics.app
+        if _fixed(old.telemetry.metrics) != _fixed(config.telemetry.metrics):
+            logger.warning("telemetry.metrics changes with the next start only, but for `naming` and `app`")
         if old.log.format != config.log.format or old.reload.watch != config.reload.watch:
             logger.warning("log.format and reload.watch change with the next start only")
 
@@ -183,14 +236,13 @@ class Service:
 
     async def families(self) -> list[Family]:
         """All metrics at this moment."""
-        reloads = Family("meshlet_config_reloads_total", "counter", "Times that the config was read again.")
-        for result, count in self._history:
-            reloads.add(count, result=result)
-        ready = Family("meshlet_ready", "gauge", "Whether traffic may come.")
-        ready.add(int((await self.readiness()).ready))
-        build = Family("meshlet_build_info", "gauge", "Always 1.")
-        build.add(1, version=meshlet.__version__)
-        return [*await self._plane.families(), reloads, ready, build]
+        more: list[Family] = []
+        if self._scrape is not None:
+            more += self._scrape.families()
+        if self._push is not None:
+            more += figures.push_families(self._push.pushes_total, self._push.failures_total)
+        own = figures.service_families(self._history, meshlet.__version__, ready=(await self.readiness()).ready)
+        return self._standard.complete([*await self._plane.families(), *own, *more])
 
     async def readiness(self) -> Readiness:
         """Ready means: bound, compiled, not draining, and the required clusters can be reached."""
@@ -198,6 +250,8 @@ class Service:
             return Readiness(False, ["draining"])
         if not self._up:
             return Readiness(False, ["starting"])
+        if self._failed:
+            return Readiness(False, ["told so by POST /healthcheck/fail"])
         health = self._config.health
         when, reasons = self._reached
         if time.monotonic() - when > _REACHED_FOR:
@@ -209,6 +263,26 @@ class Service:
     async def clusters(self) -> list[dict[str, Any]]:
         """One object for each cluster."""
         return await self._plane.clusters()
+
+    async def traffic(self) -> Traffic:
+        """Totals of routes and endpoints."""
+        return await self._plane.traffic()
+
+    async def history(self) -> list[dict[str, Any]]:
+        """The last 15 minutes."""
+        return self._past.points
+
+    async def explain(self, request_id: str) -> list[dict[str, Any]]:
+        """What is kept of a request that failed or was slow."""
+        return await self._plane.explain(request_id)
+
+    async def recent(self, limit: int) -> list[dict[str, Any]]:
+        """The last requests that failed or were slow."""
+        return await self._plane.recent(limit)
+
+    async def tap(self, read: TapRead) -> list[bytes]:
+        """What has come for a tap since it was read last."""
+        return await self._plane.tap(read)
 
     async def listeners(self) -> list[dict[str, Any]]:
         """One object for each listener."""
@@ -233,12 +307,17 @@ class Service:
             "workers": self._workers,
             "uptime_seconds": round(time.time() - self._started, 3),
             "config_source": self._path or "flags",
+            "config_version": digest(self._config),
         }
 
     async def set_log_level(self, level: str) -> None:
         """Change the level of meshlet's own log. Raises ValueError."""
         set_level(level)
         await self._plane.set_log_level(level)
+
+    async def fail_readiness(self, failed: bool) -> None:
+        """Tell probes to keep traffic away, or that all is well again; connections go on as they are."""
+        self._failed = failed
 
     async def drain_listeners(self) -> None:
         """Accept no more connections; meshlet itself goes on."""
@@ -270,6 +349,8 @@ class Service:
     async def _close(self) -> None:
         for task in self._tasks:
             task.cancel()
+        if self._push is not None:
+            await self._push.close()
         left = await self._plane.close()
         if left:
             logger.warning("closed %d connections that were still open", left)
@@ -277,8 +358,14 @@ class Service:
             await self._admin.close()
         if self._health is not None:
             await self._health.close()
+        if self._scrape is not None:
+            await self._scrape.close()
         if self._up:
             logger.info("ended")
+
+
+def _fixed(config: Metrics) -> Metrics:
+    return structs.replace(config, naming="meshlet", app=None)
 
 
 def _address_of(part: Any) -> Address | None:

@@ -25,6 +25,7 @@ from meshlet.runtime.messages import NONE, Answer, Request, decode, encode
 from meshlet.runtime.plane import DataPlane
 from meshlet.runtime.sockets import BindError
 from meshlet.telemetry.log import configure
+from meshlet.telemetry.tap import TapRead
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +37,13 @@ logger = logging.getLogger("meshlet.runtime")
 # Ctrl-C and a closing terminal reach the whole process group; the supervisor conducts what follows from that.
 _FOR_THE_SUPERVISOR = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
-_ARGUMENTS: dict[str, type] = {"unreachable": tuple[str, ...], "set_log_level": str}
+_ARGUMENTS: dict[str, type] = {
+    "unreachable": tuple[str, ...],
+    "explain": str,
+    "recent": int,
+    "tap": TapRead,
+    "set_log_level": str,
+}
 
 
 class Worker:

@@ -10,9 +10,9 @@ import asyncio
 import contextlib
 import logging
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from msgspec import structs
+from msgspec import Raw, structs
 
 from meshlet.runtime import figures
 from meshlet.runtime.child import Child, NoAnswer, Place, WorkerError
@@ -20,6 +20,7 @@ from meshlet.runtime.messages import decode
 from meshlet.runtime.sockets import bind_shared, key_of
 from meshlet.runtime.totals import add_up, total
 from meshlet.telemetry.metrics import Family
+from meshlet.telemetry.traffic import Traffic, merge_traffic
 
 if TYPE_CHECKING:
     import socket
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
     from meshlet.config.schema import Config
     from meshlet.runtime.messages import Method
+    from meshlet.telemetry.tap import TapRead
+
+T = TypeVar("T")
 
 logger = logging.getLogger("meshlet.runtime")
 
@@ -58,6 +62,8 @@ class Workers:
         self._changing = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
         self._started = time.monotonic()
+        self._lag = figures.LoopLag(asyncio.get_running_loop(), time.monotonic)
+        self._lag.start()
 
     # --- config ---
 
@@ -184,11 +190,10 @@ class Workers:
     async def families(self) -> list[Family]:
         """The sum over the workers, those that have died included, and what the supervisor itself costs."""
         await self._refresh("families")
-        running = Family("meshlet_workers", "gauge", "Worker processes that run.")
-        running.add(len(self._children()))
-        restarts = Family("meshlet_worker_restarts_total", "counter", "Workers started in the place of one that died.")
-        restarts.add(sum(place.restarts for place in self._places))
-        own = [*figures.process_families(time.monotonic() - self._started), running, restarts]
+        own = [
+            *figures.process_families(time.monotonic() - self._started, self._lag),
+            *figures.worker_families(len(self._children()), sum(place.restarts for place in self._places)),
+        ]
         return total([*(place.families() for place in self._places), own])
 
     async def clusters(self) -> list[dict[str, Any]]:
@@ -198,6 +203,32 @@ class Workers:
     async def listeners(self) -> list[dict[str, Any]]:
         """One object for each listener, its numbers added up."""
         return add_up(await self._dumps("listeners"), "name", "address")
+
+    async def traffic(self) -> Traffic:
+        """Totals of routes and endpoints, added up."""
+        await self._refresh("traffic")
+        known = [child.known("traffic") for child in self._children()]
+        return merge_traffic(decode(raw, Traffic) for raw in known if raw is not None)
+
+    async def explain(self, request_id: str) -> list[dict[str, Any]]:
+        """What any of them keeps of a request."""
+        found = await self._ask("explain", request_id, list[dict[str, Any]])
+        return sorted(found, key=lambda each: each["time"])
+
+    async def recent(self, limit: int) -> list[dict[str, Any]]:
+        """The last failed or slow requests of all of them."""
+        found = await self._ask("recent", limit, list[dict[str, Any]])
+        return sorted(found, key=lambda each: each["time"], reverse=True)[:limit]
+
+    async def tap(self, read: TapRead) -> list[bytes]:
+        """What has come for a tap in all of them."""
+        return await self._ask("tap", read, list[bytes])
+
+    async def _ask(self, method: Method, argument: object, kind: type[list[T]]) -> list[T]:
+        """Put together what the workers answer; one that does not answer has nothing to tell."""
+        calls = (child.call(method, argument) for child in self._children())
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+        return [item for answer in answers if isinstance(answer, Raw) for item in decode(answer, kind)]
 
     async def unreachable(self, clusters: tuple[str, ...]) -> list[str]:
         """Return what the first worker that answers says: they all dial the same endpoints."""
@@ -259,6 +290,7 @@ class Workers:
 
     async def close(self) -> int:
         """End all workers."""
+        self._lag.stop()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -12,25 +12,38 @@ import os
 import select
 import stat
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from queue import SimpleQueue
 
 _log = logging.getLogger(__name__)
 
 _STANDARD_STREAMS = {"/dev/stdout": 1, "/dev/stderr": 2}
 _CREATE_MODE = 0o644  # a log is there for another container to read
+_LOOK = 1.0  # seconds from one look at the path to the next
 
 
 class LineWriter:
     """Appends batches of lines to `path`; all methods are for the thread of the event loop.
 
+    A file that was moved or removed is noticed before the next lines are written, but for those of a second: a new one
+    is opened then.
     `shared`: other processes write to the same path, so no line of this one may be cut by theirs.
-    `max_backlog`: bytes that may wait for a slow reader before the writer is `full`.
+    `max_backlog`: bytes that may wait for a slow reader before the writer is `full`. `clock`: monotonic seconds.
     Raises OSError where the path cannot be opened.
     """
 
-    def __init__(self, path: str, *, shared: bool = False, max_backlog: int = 4 * 1024 * 1024) -> None:
+    def __init__(
+        self,
+        path: str,
+        *,
+        shared: bool = False,
+        max_backlog: int = 4 * 1024 * 1024,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._path = path
+        self._clock = clock
+        self._looked = clock()
         self._shared = shared
         self._max_backlog = max_backlog
         self._fd = _open(path)
@@ -42,6 +55,7 @@ class LineWriter:
         self.lines_lost = 0
         self.errors = 0
         self._failing = False
+        self._astray = False
 
     @property
     def full(self) -> bool:
@@ -84,9 +98,28 @@ class LineWriter:
                 os.close(self._fd)
                 self._fd = work
             else:
+                self._look()
                 self._append(work)
                 self._bytes_done += len(work)
         os.close(self._fd)
+
+    def _look(self) -> None:
+        """See whether the path still leads to the open file, and open what it leads to where it does not."""
+        now = self._clock()
+        if now - self._looked < _LOOK or self._path in _STANDARD_STREAMS:
+            return
+        self._looked = now
+        try:
+            if not _leads_to(self._path, self._fd):
+                fd = _open(self._path)
+                os.close(self._fd)
+                self._fd = fd
+            self._astray = False
+        except OSError as error:
+            # Better lines in a file that was moved than none.
+            if not self._astray:
+                self._astray = True
+                _log.error("cannot open %s: %s; its lines go on to the file that was there", self._path, error)
 
     def _append(self, batch: bytes) -> None:
         for piece in _pieces(batch) if self._shared and _is_pipe(self._fd) else (batch,):
@@ -112,6 +145,14 @@ def _open(path: str) -> int:
         fifo = False
     # A FIFO opened for both neither waits for a reader nor breaks when the reader leaves (fifo(7)).
     return os.open(path, flags | (os.O_RDWR if fifo else os.O_WRONLY), _CREATE_MODE)
+
+
+def _leads_to(path: str, fd: int) -> bool:
+    try:
+        found = os.stat(path)  # noqa: PTH116
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(found, os.fstat(fd))
 
 
 def _is_pipe(fd: int) -> bool:

@@ -20,33 +20,79 @@ Labels = tuple[tuple[str, str], ...]
 # Seconds, which is Prometheus' base unit; Istio's own metric counts milliseconds.
 DURATION_BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
+# Bytes of a body.
+SIZE_BOUNDS = (0, 1 << 8, 1 << 10, 1 << 12, 1 << 14, 1 << 16, 1 << 18, 1 << 20, 1 << 24, 1 << 28)
+
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 # Prometheus' text format puts these behind a histogram's name; any other metric that ends so would be mistaken.
 _RESERVED_SUFFIXES = ("_bucket", "_count", "_sum", "_created")
 
 
-class HistogramData(Struct, frozen=True, array_like=True):
+# A scrape makes tens of thousands of the three structs below. None of them can be part of a cycle, so the garbage
+# collector need not look at them (gc=False); without that, it takes more time than all the rest.
+
+
+class Exemplar(Struct, frozen=True, array_like=True, gc=False):
+    """One request in a bucket of a histogram, by which its trace is found."""
+
+    trace_id: str
+    value: float  # what was counted
+    time: float  # unix seconds
+
+
+class HistogramData(Struct, frozen=True, array_like=True, gc=False):
     """A histogram at one moment.
 
     `counts` has one entry for each bound (values up to and including it, above the bound before)
     and a last one for what lies above all bounds: not cumulative, unlike Prometheus' own text.
+    `exemplars` are at most one for each bucket, which is known by their value.
     """
 
     bounds: tuple[float, ...]
     counts: tuple[int, ...]
     sum: float
+    exemplars: tuple[Exemplar, ...] = ()
 
     @property
     def count(self) -> int:
         return sum(self.counts)
 
     def __add__(self, other: HistogramData) -> HistogramData:
+        """Add the counts and keep the newest exemplars.
+
+        Of different bounds the common ones remain: so the sum is exact, and that of a process whose bounds
+        a reload has changed still adds up.
+        """
         if self.bounds != other.bounds:
-            raise ValueError(f"histograms with different bounds do not add up: {self.bounds} and {other.bounds}")
-        return HistogramData(self.bounds, tuple(map(add, self.counts, other.counts)), self.sum + other.sum)
+            common = tuple(sorted(set(self.bounds) & set(other.bounds)))
+            return self._onto(common) + other._onto(common)
+        exemplars = self.exemplars
+        if other.exemplars:
+            exemplars = tuple(_newest(self.bounds, (*exemplars, *other.exemplars)).values())
+        return HistogramData(self.bounds, tuple(map(add, self.counts, other.counts)), self.sum + other.sum, exemplars)
+
+    def _onto(self, bounds: tuple[float, ...]) -> HistogramData:
+        """Return the same with some of its bounds only."""
+        counts = [0] * (len(bounds) + 1)
+        for bound, count in zip((*self.bounds, float("inf")), self.counts, strict=True):
+            counts[bisect_left(bounds, bound)] += count
+        return HistogramData(bounds, tuple(counts), self.sum, tuple(_newest(bounds, self.exemplars).values()))
+
+    def examples(self) -> dict[int, Exemplar]:
+        """Return the exemplars by the index of their bucket."""
+        return _newest(self.bounds, self.exemplars)
 
 
-class Sample(Struct, frozen=True, array_like=True):
+def _newest(bounds: Sequence[float], exemplars: Iterable[Exemplar]) -> dict[int, Exemplar]:
+    found: dict[int, Exemplar] = {}
+    for exemplar in exemplars:
+        bucket = bisect_left(bounds, exemplar.value)
+        if bucket not in found or found[bucket].time < exemplar.time:
+            found[bucket] = exemplar
+    return found
+
+
+class Sample(Struct, frozen=True, array_like=True, gc=False):
     """One value of a family; `labels` are in the same order in all samples of the family."""
 
     labels: Labels

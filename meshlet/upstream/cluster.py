@@ -12,6 +12,7 @@ from meshlet.http.head import HeadLimits
 from meshlet.resilience.breaker import Breaker
 from meshlet.resilience.outlier import REASONS, RETURNED, Monitor, OutlierDetector
 from meshlet.resilience.quantile import LatencyQuantile
+from meshlet.telemetry.metrics import DURATION_BOUNDS
 from meshlet.upstream.balancers.keys import hash_key, key_function
 from meshlet.upstream.balancers.make import make_balancer
 from meshlet.upstream.balancers.peak_ewma import Ewma
@@ -49,11 +50,19 @@ class Cluster:
     """
 
     def __init__(
-        self, config: ClusterConfig, timers: Timers, clock: Callable[[], float], *, zone: str | None = None
+        self,
+        config: ClusterConfig,
+        timers: Timers,
+        clock: Callable[[], float],
+        *,
+        zone: str | None = None,
+        bounds: tuple[float, ...] = DURATION_BOUNDS,
     ) -> None:
+        """`bounds` are those of the endpoints' histograms, in seconds."""
         self.config = config
         self.name = config.name
         self.zone = zone
+        self._bounds = bounds
         self._timers = timers
         self._clock = clock
         limits = config.circuit_breaker
@@ -278,7 +287,7 @@ class Cluster:
 
     def _new_endpoint(self, config: EndpointConfig) -> Endpoint:
         pool = Pool(config.address, self._settings, self.connections, self._timers, self._clock)
-        endpoint = Endpoint(config, pool)
+        endpoint = Endpoint(config, pool, self._bounds)
         if not self.settled.is_set():
             self._founders.add(endpoint)
         if self._detector is not None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import TYPE_CHECKING
+
+from meshlet.errors import Overflow, QueueTimeout
+from meshlet.telemetry.metrics import DURATION_BOUNDS
 
 if TYPE_CHECKING:
     from meshlet.config.schema import EndpointConfig
+    from meshlet.errors import UpstreamError
     from meshlet.resilience.outlier import Monitor
     from meshlet.upstream.balancers.peak_ewma import Ewma
     from meshlet.upstream.pool import Pool
@@ -18,9 +23,12 @@ class Endpoint:
     __slots__ = (
         "active",
         "address",
+        "bounds",
         "check_failures_total",
         "checks_total",
+        "durations",
         "ewma",
+        "failures_total",
         "health_error",
         "healthy",
         "monitor",
@@ -28,13 +36,16 @@ class Endpoint:
         "pool",
         "priority",
         "requests_total",
+        "seconds",
         "share",
+        "unanswered_total",
         "watch",
         "weight",
         "zone",
     )
 
-    def __init__(self, config: EndpointConfig, pool: Pool) -> None:
+    def __init__(self, config: EndpointConfig, pool: Pool, bounds: tuple[float, ...] = DURATION_BOUNDS) -> None:
+        """`bounds` are those of the histogram of its response times, in seconds."""
         self.address = config.address
         self.name = str(config.address)
         self.pool = pool
@@ -50,6 +61,12 @@ class Endpoint:
         self.requests_total = 0
         self.checks_total = 0
         self.check_failures_total = 0
+        self.failures_total = 0  # 5xx, or no response
+        self.unanswered_total = 0  # no response
+        #: responses by how long they took, the last bucket above all bounds; and the sum
+        self.bounds = bounds
+        self.durations = [0] * (len(bounds) + 1)
+        self.seconds = 0.0
 
     def __repr__(self) -> str:
         state = "available" if self.available else "ejected" if self.ejected else "unhealthy"
@@ -62,6 +79,24 @@ class Endpoint:
         self.priority = config.priority
         #: its weight, less while it starts slowly
         self.share = float(config.weight)
+
+    def responded(self, status: int, seconds: float) -> None:
+        """Take a final response, so long after its request was sent."""
+        self.durations[bisect_left(self.bounds, seconds)] += 1
+        self.seconds += seconds
+        if status >= 500:
+            self.failures_total += 1
+        if self.watch is not None:
+            self.watch.responded(status, seconds)
+
+    def failed(self, error: UpstreamError, seconds: float) -> None:
+        """Take a try that ended without a response."""
+        if isinstance(error, Overflow | QueueTimeout):  # our own limits say nothing about the endpoint
+            return
+        self.failures_total += 1
+        self.unanswered_total += 1
+        if self.watch is not None:
+            self.watch.failed(error, seconds)
 
     @property
     def ejected(self) -> bool:

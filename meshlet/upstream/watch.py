@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from meshlet.errors import NoEndpoint, Overflow, QueueTimeout
-
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -44,8 +42,6 @@ class Watch:
 
     def failed(self, error: UpstreamError, seconds: float) -> None:
         """Take an attempt that ended without a response."""
-        if isinstance(error, Overflow | NoEndpoint | QueueTimeout):  # our own limits say nothing about the endpoint
-            return
         if self._monitor is not None:
             self._monitor.on_local_failure()
         if self._ewma is not None:

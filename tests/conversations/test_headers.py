@@ -141,7 +141,7 @@ def test_a_trusted_peers_request_id_and_proto_are_kept(world: World) -> None:
     )
     app.sends(OK)
     client.got(GOT_OK)
-    assert world.log.entries[0][14] == b"mine"
+    assert world.log.entries[0].request_id == b"mine"
 
 
 @conversation()
@@ -176,7 +176,7 @@ def test_ipv6(world: World) -> None:
     app.got(head("GET / HTTP/1.1", "Host: a", "x-forwarded-for: 2001:db8::1", "x-forwarded-proto: http", ID))
     app.sends(OK)
     client.got(GOT_OK)
-    assert world.log.entries[0][12] == "[2001:db8::1]:40000"
+    assert world.log.entries[0].downstream == "[2001:db8::1]:40000"
 
 
 @conversation(cut=False)

@@ -42,7 +42,7 @@ def _answered(world: World, client: Client, *, by: App) -> None:
     by.sends(OK)
     assert client.takes().endswith(b"\r\n\r\nok")
     assert world.flags == [""]
-    assert world.log.entries[0][13] == by.address
+    assert world.log.entries[0].upstream == by.address
     assert world.cluster.breakers["default"].retries == 0
     assert by.state == "open"
     assert [endpoint.pool.idle for endpoint in world.cluster.endpoints if endpoint.name == by.address] == [1]
@@ -404,7 +404,7 @@ def test_each_app_is_told_its_own_address(world: World) -> None:
     second.got(head("GET / HTTP/1.1", "Host: a", f"X-Endpoint: {second.address}", *FORWARDED))
     first.sends(OK)
     client.takes()
-    assert world.log.entries[0][13] == first.address
+    assert world.log.entries[0].upstream == first.address
 
 
 @conversation(cut=False, cluster=TWO, route=HEDGE)

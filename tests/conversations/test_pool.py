@@ -333,7 +333,7 @@ def test_safe_requests_with_a_body_are_sent_again(world: World) -> None:
     app.got(GOT_PUT[-1:])
     app.sends(OK)
     client.got(GOT_OK)
-    assert world.log.entries[-1][15] == 2  # attempts
+    assert world.log.entries[-1].attempts == 2  # attempts
 
 
 @conversation()

@@ -177,7 +177,7 @@ def test_another_endpoint_is_preferred(world: World) -> None:
     second.sends(OK)
     client.got(GOT_OK)
     assert first.state == second.state == "open"  # both connections are as good as before
-    assert world.log.entries[0][13] == second.address
+    assert world.log.entries[0].upstream == second.address
     assert world.stats().retries_successful == 1
 
 

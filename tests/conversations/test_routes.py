@@ -139,7 +139,7 @@ def test_shares() -> None:
         assert 25 <= seen[SECOND] <= 75
         assert world.stats("app").codes == {(200, ""): seen[FIRST]}
         assert world.stats("new").codes == {(200, ""): seen[SECOND]}
-        assert {entry[3] for entry in world.log.entries} == {"app", "new"}
+        assert {entry.cluster for entry in world.log.entries} == {"app", "new"}
 
 
 def test_the_same_id_goes_the_same_way() -> None:
@@ -311,7 +311,7 @@ def test_the_log_tells_what_the_client_asked_for() -> None:
         app.sends(OK)
         client.got(GOT_OK)
         (entry,) = world.log.entries
-        assert entry[6:8] == (b"/", b"a")
+        assert (entry.target, entry.host) == (b"/", b"a")
 
 
 def test_rules_hold_for_names_that_only_look_alike() -> None:
@@ -354,4 +354,4 @@ def test_the_log_counts_the_bytes_of_our_own_answers() -> None:
         client = world.client()
         client.sends(GET)
         client.takes()
-        assert world.log.entries[0][11] == 5
+        assert world.log.entries[0].sent == 5

@@ -27,8 +27,16 @@ def test_both_ways(world: World) -> None:
     app.ends()
     assert client.state == app.state == "closed"
     assert world.pooled() == "open=0 idle=0 connecting=0 pending=0"
-    assert world.log.entries[0][4] == "TCP"
-    assert world.log.entries[0][8:14] == (0, "", 18, 13, "10.0.0.9:40000", "10.0.1.1:8080")
+    assert world.log.entries[0].protocol == "TCP"
+    entry = world.log.entries[0]
+    assert (entry.status, entry.flag, entry.received, entry.sent, entry.downstream, entry.upstream) == (
+        0,
+        "",
+        18,
+        13,
+        "10.0.0.9:40000",
+        "10.0.1.1:8080",
+    )
 
 
 @conversation(listener=TCP)
@@ -122,7 +130,7 @@ def test_no_answer_to_connecting(world: World) -> None:
     world.hold()
     client = world.client()
     client.sends(b"abc")
-    assert world.active() == 0  # the app has nothing to do for it yet
+    assert world.cluster.endpoints[0].active == 0  # the app has nothing to do for it yet
     world.passes(1.1)
     assert client.state == "reset"
     assert world.flags == ["UF"]
@@ -197,7 +205,8 @@ def test_back_pressure_and_the_end(world: World) -> None:
     client.reads()
     assert len(client.takes()) == 200_000
     assert client.state == "closed"
-    assert world.log.entries[0][9:12] == ("", 400_000, 200_000)
+    entry = world.log.entries[0]
+    assert (entry.flag, entry.received, entry.sent) == ("", 400_000, 200_000)
 
 
 @conversation(cut=False, listener=TCP)

@@ -44,7 +44,8 @@ def test_websocket(world: World) -> None:
     assert world.pooled() == "open=0 idle=0 connecting=0 pending=0"
     assert world.active() == 0
     assert world.listener.connections == 0
-    assert world.log.entries[0][8:12] == (101, "", 24, 19)
+    entry = world.log.entries[0]
+    assert (entry.status, entry.flag, entry.received, entry.sent) == (101, "", 24, 19)
 
 
 @conversation()
@@ -148,7 +149,8 @@ def test_connect(world: World) -> None:
     client.got(b"the rest")
     app.closes()
     assert client.state == "closed"
-    assert world.log.entries[0][8:12] == (200, "", 3, 13)
+    entry = world.log.entries[0]
+    assert (entry.status, entry.flag, entry.received, entry.sent) == (200, "", 3, 13)
 
 
 @conversation(route={"connect": True})

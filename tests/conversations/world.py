@@ -15,7 +15,7 @@ from collections import Counter, deque
 from contextlib import contextmanager, suppress
 from enum import Enum
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 from unittest import mock
 
 import pytest
@@ -24,6 +24,8 @@ from meshlet.config.load import loads
 from meshlet.proxy.listener import Listener
 from meshlet.proxy.settings import Runtime
 from meshlet.runtime.compile import Compiler
+from meshlet.runtime.recorders import Recorders
+from meshlet.telemetry.tap import Taps
 from meshlet.timers import Timers
 from tests.support.fakes import FakeLoop, Peer
 from tests.support.wire import Message, canonical, head, messages
@@ -32,8 +34,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from meshlet.config.schema import Config
-    from meshlet.proxy.settings import RequestStats
-    from meshlet.telemetry.access_log import AccessLog, Entry
+    from meshlet.http.attempt import Attempt
+    from meshlet.telemetry.access_log import AccessLog
+    from meshlet.telemetry.record import Record
+    from meshlet.telemetry.requests import RequestStats
     from meshlet.upstream.cluster import Cluster
     from meshlet.upstream.pool import Pool
 
@@ -206,13 +210,54 @@ class _ListeningSocket:
         """There is nothing to close."""
 
 
+class Entry(NamedTuple):
+    """What an access log has been told of one request or TCP connection."""
+
+    duration: float
+    cluster: str | None
+    protocol: str
+    method: bytes | None
+    target: bytes | None
+    host: bytes | None
+    status: int
+    flag: str
+    error: str
+    received: int
+    sent: int
+    downstream: str
+    upstream: str | None
+    request_id: bytes | None
+    attempts: int
+    tries: tuple[Attempt, ...]
+    times: tuple[float | None, float | None, float | None]
+
+
 class _Log:
     """An access log that keeps its entries."""
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []
 
-    def record(self, entry: Entry) -> None:
+    def record(self, record: Record) -> None:
+        entry = Entry(
+            record.duration,
+            record.cluster_name,
+            record.protocol,
+            record.method,
+            record.target,
+            record.host,
+            record.status,
+            record.flag,
+            record.error,
+            record.received,
+            record.sent,
+            record.remote,
+            record.upstream_host,
+            record.request_id,
+            record.attempts,
+            tuple(record.tries),
+            (record.request_seconds, record.response_seconds, record.service_seconds),
+        )
         self.entries.append(entry)
 
 
@@ -237,6 +282,7 @@ class World:
         cluster: dict[str, Any] | None = None,
         routes: list[dict[str, Any]] | None = None,
         clusters: list[dict[str, Any]] | None = None,
+        telemetry: dict[str, Any] | None = None,
     ) -> None:
         routes = routes if routes is not None else [{"cluster": "app", **(route or {})}]
         config = {
@@ -251,6 +297,7 @@ class World:
                 }
             ],
             "clusters": [{"name": "app", "endpoints": ["10.0.1.1:8080"], **(cluster or {})}, *(clusters or [])],
+            "telemetry": telemetry or {},
         }
         #: clusters that get copies: what is in flight there may outlive the client
         self._mirrors = {each["mirror"]["cluster"] for each in routes if "mirror" in each}
@@ -258,8 +305,9 @@ class World:
         self.loop.dial = self._dial
         self.log = _Log()
         self._timers = timers = Timers(self.loop.time, self.loop.call_later)
+        self.taps = Taps(timers, self.loop.time)
         runtime = Runtime(
-            timers, self.loop.time, lambda: float(_WALL), lambda *_: b"made-by-meshlet", lambda: self.chance
+            timers, self.loop.time, lambda: float(_WALL), lambda *_: b"made-by-meshlet", lambda: self.chance, self.taps
         )
         self._config = _config(json.dumps(config))
         self._compiler = Compiler(timers, self.loop.time)
@@ -289,7 +337,10 @@ class World:
         for patch in self._patches:
             patch.start()
         asyncio.events._set_running_loop(cast("Any", self.loop))
-        snapshot = self._compiler.compile(self._config, None, cast("AccessLog", self.log))
+        recorders = Recorders(self._config.telemetry)
+        recorders.logs = (cast("AccessLog", self.log),)
+        self.explanations = recorders.explanations
+        snapshot = self._compiler.compile(self._config, None, recorders)
         self.clusters = snapshot.clusters
         for cluster in self.clusters.values():
             cluster.start()
@@ -433,20 +484,20 @@ class World:
     @property
     def flags(self) -> list[str]:
         """Return the flags of the access log, one for each request or TCP connection."""
-        return [entry[9] for entry in self.log.entries]
+        return [entry.flag for entry in self.log.entries]
 
     @property
     def statuses(self) -> list[int]:
-        return [entry[8] for entry in self.log.entries]
+        return [entry.status for entry in self.log.entries]
 
-    def stats(self, cluster: str = "app") -> RequestStats:
-        """Return the counters of the requests to a cluster."""
-        return self.listener.settings.stats.requests[cluster]
+    def stats(self, cluster: str = "app", route: str = "") -> RequestStats:
+        """Return the counters of the requests of a route to a cluster."""
+        return self.listener.settings.stats.requests[route, cluster]
 
     @property
     def attempts(self) -> list[int]:
         """The tries of each request, by the access log."""
-        return [entry[15] for entry in self.log.entries]
+        return [entry.attempts for entry in self.log.entries]
 
     # --- what must hold ---
 
@@ -463,7 +514,7 @@ class World:
             assert cluster.connections.count == taken, cluster.connections
             for breaker in cluster.breakers.values():
                 assert min(breaker.requests, breaker.retries, breaker.pending) >= 0, breaker
-        assert sum(self.counts.values()) == sum(entry[4] != "TCP" for entry in self.log.entries)
+        assert sum(self.counts.values()) == sum(entry.protocol != "TCP" for entry in self.log.entries)
         if self.active() == 0:
             self.counted(self.clusters.keys() - self._mirrors)
 

@@ -234,3 +234,13 @@ def test_signal_right_after_the_start(app: ExampleApp, tmp_path: Path) -> None:
         assert process.wait(10) in {0, -signal.SIGTERM}
         timer.join()
         assert "Traceback" not in process.stderr
+
+
+def test_traffic_is_kept_away_by_hand(proxy: Meshlet) -> None:
+    assert proxy.get("/healthcheck/fail", "POST").status == 200
+    answer = proxy.get("/ready")
+    assert (answer.status, answer.body) == (503, b"not ready: told so by POST /healthcheck/fail\n")
+    with proxy.client() as client:
+        assert client.get().status == 200  # whoever is there already, is served
+    assert proxy.get("/healthcheck/ok", "POST").status == 200
+    assert proxy.get("/ready").status == 200

@@ -24,7 +24,7 @@ T = TypeVar("T")
 _TICK = os.sysconf("SC_CLK_TCK")
 _START_LINE = re.compile(r"meshlet \S+ ready in [^\"\n]*")
 _LISTENER = re.compile(r"listener (\S+) on ([^\s,]+)")
-_OTHER = re.compile(r"(admin|health) on ([^\s,]+)")
+_OTHER = re.compile(r"(admin|health|metrics) on ([^\s,]+)")
 
 
 def until(condition: Callable[[], T], timeout: float = 10.0) -> T:
@@ -112,6 +112,7 @@ class Meshlet(Process):
         self.listeners: dict[str, str] = {}
         self.admin = ""
         self.health = ""
+        self.metrics = ""  # where scrapers ask
 
     def started(self, timeout: float = 20.0) -> Meshlet:
         """Wait for the start-up line and take the addresses from it."""
@@ -120,7 +121,7 @@ class Meshlet(Process):
         line = match[0]
         self.listeners = dict(_LISTENER.findall(line))
         others = dict(_OTHER.findall(line))
-        self.admin, self.health = others.get("admin", ""), others.get("health", "")
+        self.admin, self.health, self.metrics = (others.get(name, "") for name in ("admin", "health", "metrics"))
         return self
 
     @property

@@ -141,6 +141,7 @@ class Plan(NamedTuple):
     listeners: Mapping[str, Route] = {"in": Route({}, {})}
     filters: Sequence[Part] = ()  # of Envoy, before the router
     virtual_host: Mapping[str, Any] = MappingProxyType({})  # more of Envoy's
+    telemetry: Part | None = None  # meshlet's, in place of the log that `Side.logged` reads
 
 
 @contextmanager
@@ -194,7 +195,7 @@ def _start_meshlet(stack: ExitStack, folder: Path, plan: Plan, side: Side) -> No
             for name, listener in plan.listeners.items()
         ],
         "clusters": [{"name": name, **cluster.meshlet} for name, cluster in plan.clusters.items()],
-        "telemetry": {"access_log": {"path": str(folder / "meshlet.log")}},
+        "telemetry": plan.telemetry or {"access_log": {"path": str(folder / "meshlet.log")}},
         "shutdown": {"grace": "0s"},
     }
     path = write_config(folder / "meshlet.yaml", _filled(config, side))

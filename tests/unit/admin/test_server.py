@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
+from meshlet.admin import lazy as lazy_module
 from meshlet.admin import server as server_module
 from meshlet.admin.server import AdminServer
 from tests.unit.admin.test_app import FakeBackend
@@ -115,15 +116,15 @@ async def test_a_start_that_fails_is_logged_and_tried_again_later(
     loads = 0
     real = server_module._load
 
-    def fails_once() -> object:
+    def fails_once(backend: FakeBackend) -> object:
         nonlocal loads
         loads += 1
         if loads == 1:
             raise ImportError("no memory left")
-        return real()
+        return real(backend)
 
     monkeypatch.setattr(server_module, "_load", fails_once)
-    monkeypatch.setattr(server_module, "_RETRY_DELAY", 0.01)
+    monkeypatch.setattr(lazy_module, "_RETRY_DELAY", 0.01)
     server = AdminServer(sock, FakeBackend())
     server.start()
     assert (await ask(sock)).endswith(b"live\n")
@@ -133,7 +134,7 @@ async def test_a_start_that_fails_is_logged_and_tried_again_later(
 
 
 async def test_close_between_a_failure_and_the_next_try(sock: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails() -> object:
+    def fails(backend: FakeBackend) -> object:
         raise ImportError("never")
 
     monkeypatch.setattr(server_module, "_load", fails)

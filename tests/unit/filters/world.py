@@ -79,7 +79,7 @@ class World:
     def resume_response(self) -> None:
         self.seen.append("resume")
 
-    def reply(self, reply: Reply) -> None:
+    def reply(self, name: str, reply: Reply) -> None:
         self.answer = reply
         self.seen.append(("reply", reply.status))
 

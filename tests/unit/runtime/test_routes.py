@@ -16,6 +16,7 @@ from meshlet.proxy.exchange import Exchange
 from meshlet.proxy.filtered import FilteredExchange
 from meshlet.resilience.retry import DEFAULT_POLICY
 from meshlet.runtime.compile import Compiler
+from meshlet.runtime.recorders import Recorders
 from meshlet.timers import NEVER, Timers
 from tests.support.fakes import FakeLoop
 
@@ -48,7 +49,8 @@ class Bench:
         self.snapshot: Snapshot | None = None
 
     def load(self, config: Config) -> ListenerSettings:
-        self.snapshot = self._compiler.compile(loads(json.dumps(config), "c.yaml"), self.snapshot, None)
+        loaded = loads(json.dumps(config), "c.yaml")
+        self.snapshot = self._compiler.compile(loaded, self.snapshot, Recorders(loaded.telemetry))
         return self.snapshot.listeners["in"]
 
     def actions(self, *routes: Config, **parts: Any) -> list[RouteAction]:
@@ -110,7 +112,7 @@ def test_times(bench: Bench) -> None:
 
 
 def test_priority_chooses_the_breaker(bench: Bench) -> None:
-    high, default = bench.actions({"cluster": "app", "priority": "high", "name": "a"}, {"cluster": "app"})
+    high, default = bench.actions({"cluster": "app", "priority": "high"}, {"cluster": "app"})
     assert high.target is not None
     assert default.target is not None
     assert high.target.breaker is high.target.cluster.breakers["high"]

@@ -191,3 +191,87 @@ async def test_a_shared_pipe_is_written_in_pieces(fifo: Path) -> None:
     await writer.close(GRACE)
     assert read_available(reader) == batch
     os.close(reader)
+
+
+# --- files that go away ---
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def _settled(writer: LineWriter) -> None:
+    """Return when all that was written is in the file."""
+    while writer._bytes_done != writer._bytes_offered:
+        await asyncio.to_thread(select.select, [], [], [], 0.001)
+
+
+@pytest.mark.parametrize("removed", [False, True])
+async def test_a_file_that_was_moved_or_removed_is_made_anew(tmp_path: Path, removed: bool) -> None:
+    clock = Clock()
+    path = tmp_path / "log"
+    writer = LineWriter(str(path), clock=clock)
+    writer.write(b"1\n")
+    await _settled(writer)
+    moved = path.rename(tmp_path / "log.1")
+    if removed:
+        moved.unlink()
+    clock.now += 0.9
+    writer.write(b"2\n")
+    await _settled(writer)
+    assert not path.exists()
+    clock.now += 0.2
+    writer.write(b"3\n")
+    await writer.close(GRACE)
+    assert read(path) == b"3\n"
+    if not removed:
+        assert read(moved) == b"1\n2\n"
+
+
+async def test_a_file_that_somebody_put_in_its_place_is_gone_on_with(tmp_path: Path) -> None:
+    clock = Clock()
+    path = tmp_path / "log"
+    writer = LineWriter(str(path), clock=clock)
+    path.rename(tmp_path / "log.1")
+    path.write_bytes(b"made by logrotate\n")
+    clock.now += 1.0
+    writer.write(b"new\n")
+    await writer.close(GRACE)
+    assert read(path) == b"made by logrotate\nnew\n"
+
+
+async def test_a_file_that_is_where_it_was_is_not_opened_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    writer = LineWriter(str(tmp_path / "log"), clock=clock)
+    opened: list[str] = []
+    monkeypatch.setattr(line_writer, "_open", opened.append)
+    for _ in range(3):
+        clock.now += 1.0
+        writer.write(b"1\n")
+        await _settled(writer)
+    await writer.close(GRACE)
+    assert opened == []
+    assert read(tmp_path / "log") == b"1\n" * 3
+
+
+async def test_a_folder_that_is_gone_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    clock = Clock()
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    writer = LineWriter(str(folder / "log"), clock=clock)
+    moved = folder.rename(tmp_path / "moved")
+    for _ in range(3):
+        clock.now += 1.0
+        writer.write(b"still here\n")
+        await _settled(writer)
+    assert caplog.text.count("its lines go on to the file that was there") == 1
+    folder.mkdir()
+    clock.now += 1.0
+    writer.write(b"back\n")
+    await writer.close(GRACE)
+    assert (read(moved / "log"), read(folder / "log")) == (b"still here\n" * 3, b"back\n")
+    assert (writer.errors, writer.lines_lost) == (0, 0)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshlet.telemetry.metrics import DURATION_BOUNDS, Family, Histogram, HistogramData, Sample, merge
+from meshlet.telemetry.metrics import DURATION_BOUNDS, Exemplar, Family, Histogram, HistogramData, Sample, merge
 
 Encode = Callable[[object], bytes]
 
@@ -26,6 +26,7 @@ def families() -> list[Family]:
     requests.add(1, listener="inbound", code="503")
     durations = Family("meshlet_request_duration_seconds", "histogram", "Time of a request.")
     durations.add(histogram(0.5, 1.5, 9), listener="inbound")
+    durations.add(with_exemplars(Exemplar("4bf92f", 1.5, 1e9)), listener="outbound")
     return [requests, durations, Family("meshlet_connections", "gauge", "Open connections.", [Sample((), 2)])]
 
 
@@ -87,17 +88,54 @@ def test_merge_of_nothing_is_nothing() -> None:
         Family("meshlet_connections", "histogram", "Open.", [Sample((), histogram())]),
         Family("meshlet_connections", "gauge", "Open.", [Sample((), histogram())]),
         Family("meshlet_request_duration_seconds", "histogram", "Time.", [Sample((("listener", "inbound"),), 1)]),
-        Family(
-            "meshlet_request_duration_seconds",
-            "histogram",
-            "Time.",
-            [Sample((("listener", "inbound"),), Histogram((7.0,)).data())],
-        ),
     ],
 )
 def test_merge_refuses_parts_that_disagree(other: Family) -> None:
     with pytest.raises(ValueError, match=r"both a|add up"):
         merge([families(), [other]])
+
+
+Bounds = st.lists(st.floats(0, 100), min_size=1, max_size=8, unique=True).map(sorted)
+
+
+@given(Bounds, Bounds, st.lists(st.floats(0, 100)), st.lists(st.floats(0, 100)))
+def test_histograms_of_different_bounds_keep_the_common_ones_and_are_exact(
+    bounds: list[float], others: list[float], values: list[float], more: list[float]
+) -> None:
+    one, two = Histogram(bounds), Histogram(others)
+    for value in values:
+        one.observe(value)
+    for value in more:
+        two.observe(value)
+    both = one.data() + two.data()
+    assert both.bounds == tuple(sorted(set(bounds) & set(others)))
+    assert both.count == len(values) + len(more)
+    assert both.sum == one.sum + two.sum
+    for number, bound in enumerate(both.bounds, 1):
+        assert sum(both.counts[:number]) == sum(value <= bound for value in [*values, *more])
+
+
+def with_exemplars(*exemplars: Exemplar) -> HistogramData:
+    return HistogramData((1.0, 2.0), (1, 1, 1), 5.0, exemplars)
+
+
+def test_the_newest_exemplar_of_each_bucket_stays() -> None:
+    old, new, high = Exemplar("a", 0.5, 100.0), Exemplar("b", 0.7, 200.0), Exemplar("c", 1.0, 50.0)
+    above = Exemplar("d", 3.0, 10.0)
+    for both in (
+        with_exemplars(old, above) + with_exemplars(new),
+        with_exemplars(new) + with_exemplars(above, old),
+        with_exemplars(high, new) + with_exemplars(above),
+    ):
+        assert both.examples() == {0: new, 2: above}
+    assert with_exemplars(old).examples() == {0: old}
+    assert (with_exemplars(old) + histogram()).exemplars == (old,)
+
+
+def test_exemplars_move_with_the_bounds() -> None:
+    first, second = Exemplar("a", 0.5, 100.0), Exemplar("b", 1.5, 200.0)
+    both = with_exemplars(first, second) + HistogramData((2.0,), (0, 0), 0.0)
+    assert both.examples() == {0: second}
 
 
 @pytest.mark.parametrize(

@@ -384,7 +384,7 @@ def test_ejection(caplog: pytest.LogCaptureFixture) -> None:
         ill = bench[1]
         assert ill.watch is not None
         for _ in range(3):
-            ill.watch.failed(Overflow("ours"), 0.0)  # says nothing about the endpoint
+            ill.failed(Overflow("ours"), 0.0)  # says nothing about the endpoint
         assert ill.available
         for _ in range(2):
             ill.watch.responded(500, 0.1)
