@@ -12,6 +12,7 @@ VALUES = {
     "port": 18080,
     "backend_port": 18081,
     "admin_port": 18082,
+    "sink_port": 18083,
     "meshlet_protocol": "http",
     "user": "nobody",
     "workdir": "/tmp/bench",
