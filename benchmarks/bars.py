@@ -28,6 +28,8 @@ BARS = (
     Bar("CPU per request, keep-alive, 12 headers", "keepalive", "cpu_us", "envoy", 0.60, 0.50),
     Bar("the same, against nginx", "keepalive", "cpu_us", "nginx", 1.7, 1.4),
     Bar("CPU per request, policies on", "policies", "cpu_us", "envoy", 0.60, 0.50),
+    Bar("CPU per request, log and traces on", "observability", "cpu_us", "envoy", 0.60, 0.50),
+    Bar("RSS, log and traces on", "observability", "rss_mb", "envoy", 0.8, 0.6),
     Bar("CPU per request, new connection each", "connect", "cpu_us", "envoy", 1.0, 0.8),
     Bar("CPU per GB, 1 MB downloads", "download", "cpu_ms_per_gb", "envoy", 1.2, 0.9),
     Bar("CPU per GB, 1 MB uploads", "upload", "cpu_ms_per_gb", "envoy", 1.2, 0.9),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
@@ -28,6 +29,8 @@ class Backend:
     workdir: Path
     cores: Cores
     meshlet_protocol: str
+    sinks: Mapping[str, int] = field(default_factory=dict)
+    """The port of each proxy's collector, by the proxy's name; only proxies that export anything have one."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ class Target:
     name: str
     port: int
     process: Process
+    workdir: Path
 
 
 @contextmanager
@@ -51,6 +55,16 @@ def backend(workdir: Path, cores: Cores, meshlet_protocol: str) -> Iterator[Back
 
 
 @contextmanager
+def sink(app: Backend, name: str) -> Iterator[int]:
+    """A collector for one proxy, ready; its port."""
+    port = free_port()
+    command = [sys.executable, "-m", "benchmarks.sink", str(port)]
+    with running(command, app.cores.load, app.workdir / f"sink-{name}.log") as process:
+        wait_until_ready(process, port)
+        yield port
+
+
+@contextmanager
 def start(proxy: Proxy, app: Backend, mode: str = "http", routes: Sequence[str] = ("/",)) -> Iterator[Target]:
     """One proxy with a fresh config, ready to answer; `mode` is the folder of its template."""
     port = free_port()
@@ -59,6 +73,7 @@ def start(proxy: Proxy, app: Backend, mode: str = "http", routes: Sequence[str] 
         "backend_port": app.port,
         "admin_port": free_port(),
         "meshlet_protocol": app.meshlet_protocol,
+        "sink_port": app.sinks.get(proxy.name, 0),
     }
     # A directory for each instance: the same program may run twice, with different routes.
     workdir = app.workdir / f"{proxy.name}-{port}"
@@ -70,7 +85,7 @@ def start(proxy: Proxy, app: Backend, mode: str = "http", routes: Sequence[str] 
     command = proxy.command(workdir / proxy.config)
     with running(command, app.cores.proxy, workdir / "log") as process:
         wait_until_ready(process, port, routes[-1])
-        yield Target(proxy.name, port, process)
+        yield Target(proxy.name, port, process, workdir)
 
 
 @contextmanager
@@ -148,4 +163,4 @@ def _complain(target: Target, absent: Sequence[str]) -> None:
         raise BenchmarkError(f"{target.name} does not do the same work, it lacks: {', '.join(absent)}")
 
 
-_CHECKS = {"http": check_same_work, "policies": check_policies}
+_CHECKS = {"http": check_same_work, "policies": check_policies, "observability": check_same_work}

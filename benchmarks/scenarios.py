@@ -5,14 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.client import HTTPConnection, HTTPException
 from typing import NamedTuple
 
 from benchmarks import openloop, wrk
 from benchmarks.errors import BenchmarkError
-from benchmarks.fleet import BODY_BYTES, Backend, Target, start, start_all
+from benchmarks.fleet import BODY_BYTES, Backend, Target, get, sink, start, start_all
 from benchmarks.host import fixed_loop, pinned
+from benchmarks.observability import ACCESS_LOG, SPANS_INTERVAL, Evidence
 from benchmarks.proxies import Proxy
 from benchmarks.stats import Sample, percentile
 from benchmarks.wrk import Load
@@ -88,6 +89,7 @@ def _slice(run: Run, target: Target, load: Load) -> Sample:
     target.process.check_alive()
     cpu = target.process.cpu_seconds() - before
     sample = {
+        "requests": float(result.requests),
         "cpu_us": cpu / result.requests * 1e6,
         "requests_per_second": result.requests_per_second,
         "p50_ms": result.p50_ms,
@@ -115,6 +117,43 @@ def _closed_loop(load: Load, mode: str = "http") -> Callable[[Run], Outcome]:
             return _interleave(run, targets, lambda name: _slice(run, targets[name], load), outcome)
 
     return measure
+
+
+def _observability(run: Run) -> Outcome:
+    """The load of keepalive, and a look at what each proxy has logged and exported: both are part of the work."""
+    outcome = Outcome()
+    mode = "observability"
+    chosen = [proxy for proxy in run.proxies if proxy.template(mode).exists()]
+    with ExitStack() as stack:
+        sinks = {proxy.name: stack.enter_context(sink(run.app, proxy.name)) for proxy in chosen}
+        app = replace(run.app, sinks=sinks)
+        targets = stack.enter_context(start_all(chosen, app, outcome.failures, mode))
+        evidence = {name: Evidence() for name in targets}
+
+        def measure(name: str) -> Sample:
+            sample = _slice(run, targets[name], Load())
+            evidence[name].read(targets[name].workdir / ACCESS_LOG, int(sample["requests"]))
+            return sample
+
+        if run.warm_up:
+            for name in targets:
+                measure(name)
+        _interleave(run, targets, measure, outcome)
+        for name in list(outcome.samples):
+            try:
+                evidence[name].check(_spans(sinks[name], evidence[name].spans[0]))
+            except BenchmarkError as error:
+                outcome.failures[name] = str(error)
+                del outcome.samples[name]
+    return outcome
+
+
+def _spans(port: int, least: float) -> int:
+    """How many spans a sink has got; the last ones may come a batch's interval after the load."""
+    deadline = time.monotonic() + SPANS_INTERVAL
+    while (spans := int(get(port, "/spans")[1])) < least and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return spans
 
 
 def _bodies(load: Load) -> Callable[[Run], Outcome]:
@@ -231,6 +270,12 @@ ALL = {
             "the load of keepalive; retries, breaker, outlier detection, rate limit, two header rules on",
             _LOAD_COLUMNS,
             _closed_loop(Load(), "policies"),
+        ),
+        Scenario(
+            "observability",
+            "the load of keepalive; JSON access log, spans of 1 %, request ids, retries and breaker on",
+            _LOAD_COLUMNS,
+            _observability,
         ),
         Scenario("download", "1 MB response bodies, 8 connections", _BODY_COLUMNS, _bodies(_DOWNLOAD)),
         Scenario("upload", "1 MB request bodies, 8 connections", _BODY_COLUMNS, _bodies(_UPLOAD)),
