@@ -111,6 +111,7 @@ class Exchange(ExchangeFacts):
         self.trailers: tuple[bytes, ...] = ()
         self._moved = 0
         self._extras = None
+        self._failures = ()
         # what the log tells
         self.status = 0
         self.flag = ""
@@ -766,9 +767,12 @@ class Exchange(ExchangeFacts):
         self.duration = duration = now - self.started
         if self._route is not None:
             self.stats.active -= 1
-        self._tell(duration)
         if self._tries is not None:
-            self._tries = None  # they refer to each other, and only the garbage collector would free them
+            # They refer to each other, and only the garbage collector would free them.
+            self._failures = self._tries.failures
+            self._tries = None
+        self.tape = None  # a log keeps the exchange for a moment
+        self._tell(duration)
 
     def _tell(self, duration: float) -> None:
         """Count it, and have it recorded by whoever wants to."""

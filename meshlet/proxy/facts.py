@@ -28,6 +28,7 @@ class ExchangeFacts:
         "_connect",
         "_downstream",
         "_extras",
+        "_failures",
         "_request_ended",
         "_responded",
         "_route",
@@ -78,6 +79,7 @@ class ExchangeFacts:
     _route: RouteAction | None
     _tries: Tries | None
     _extras: Extras | None
+    _failures: Sequence[Attempt]  # of `_tries`, once that is gone
 
     # --- where ---
 
@@ -165,7 +167,7 @@ class ExchangeFacts:
     @property
     def tries(self) -> Sequence[Attempt]:
         """All tries, in the order in which they ended."""
-        failures = self._tries.failures if self._tries is not None else []
+        failures = self._tries.failures if self._tries is not None else self._failures
         if self.error or not self.attempts or self.upstream_host is None:
             return failures
         return (*failures, self.attempt(self.upstream_host, self.started + self.duration, status=self.status))

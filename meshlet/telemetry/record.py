@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Record(Protocol):
-    """It is read while the exchange ends, and must not be kept: take the values out.
+    """Once its exchange has ended, nothing of it changes any more. It is large, so it may be kept for a moment only.
 
     It satisfies `http.template.Facts` as well, except that a TCP connection has no head.
     """

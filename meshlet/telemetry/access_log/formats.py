@@ -1,6 +1,6 @@
 """The three formats of a log: a line of text, a JSON object, and a JSON object that becomes a log record of OTLP.
 
-A formatter makes the lines of a batch of rows, one column after the other.
+A formatter makes the lines of a batch of records, one column after the other.
 """
 
 from __future__ import annotations
@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from meshlet.http.log_template import LogTemplate, parse
-from meshlet.telemetry.access_log.rows import Layout
+from meshlet.telemetry.access_log.columns import Sources
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from meshlet.config.schema import AccessLog
     from meshlet.http.log_template import Column
-    from meshlet.telemetry.access_log.rows import Row
+    from meshlet.telemetry.access_log.columns import Columns
+    from meshlet.telemetry.record import Record
 
 #: `format: text`: Envoy's default format
 TEXT = (
@@ -57,12 +58,10 @@ _encoder = msgspec.json.Encoder()
 
 
 class Formatter(Protocol):
-    """What `Layout` it needs, and how rows become lines."""
+    """How records become lines."""
 
-    layout: Layout
-
-    def lines(self, rows: Sequence[Row]) -> bytes:
-        """Return the rows as ASCII lines, each with its end."""
+    def lines(self, records: Sequence[Record]) -> bytes:
+        """Return ASCII lines, each with its end, for at least one record."""
         ...
 
 
@@ -82,16 +81,16 @@ class Text:
     """Lines of text. What a peer sent cannot end a field in quotes, nor the line."""
 
     def __init__(self, template: LogTemplate) -> None:
-        self.layout = Layout(template.operators)
+        self._sources = Sources(template.operators)
         self._template = template
         self._pattern = template.pattern + "\n"
 
-    def lines(self, rows: Sequence[Row]) -> bytes:
-        columns = list(zip(*rows, strict=True))
-        values = _written(self._template, self.layout, columns)
+    def lines(self, records: Sequence[Record]) -> bytes:
+        columns = self._sources.columns(records)
+        values = _written(self._template, columns)
         pattern = self._pattern
         if not values:
-            return pattern.replace("%%", "%").encode("ascii", "backslashreplace") * len(rows)
+            return pattern.replace("%%", "%").encode("ascii", "backslashreplace") * len(records)
         return "".join([pattern % row for row in zip(*values, strict=True)]).encode("ascii", "backslashreplace")
 
 
@@ -99,13 +98,13 @@ class Json:
     """One object for each row. The value of a key that is a sole operator keeps its type; what is absent is null."""
 
     def __init__(self, fields: Mapping[str, LogTemplate]) -> None:
-        self.layout = Layout(operator for template in fields.values() for operator in template.operators)
+        self._sources = Sources(operator for template in fields.values() for operator in template.operators)
         self._templates = tuple(fields.values())
         self._object = _struct(fields)
 
-    def lines(self, rows: Sequence[Row]) -> bytes:
-        columns = list(zip(*rows, strict=True))
-        values = [_typed(template, self.layout, columns, len(rows)) for template in self._templates]
+    def lines(self, records: Sequence[Record]) -> bytes:
+        columns = self._sources.columns(records)
+        values = [_typed(template, columns, len(records)) for template in self._templates]
         return _encode(lambda safe: _encoder.encode_lines(list(map(self._object, *map(safe, values)))))
 
 
@@ -118,15 +117,15 @@ class Exported:
         self._head = tuple(head.values())
         self._fields = tuple(fields.values())
         operators = [operator for one in (body, *self._head, *self._fields) for operator in one.operators]
-        self.layout = Layout(operators)
+        self._sources = Sources(operators)
         self._attributes = _struct(fields)
 
-    def lines(self, rows: Sequence[Row]) -> bytes:
-        columns = list(zip(*rows, strict=True))
-        size = len(rows)
-        body = _mixed(self._body, _written(self._body, self.layout, columns), size)
-        head = [_typed(template, self.layout, columns, size) for template in self._head]
-        values = [_typed(template, self.layout, columns, size) for template in self._fields]
+    def lines(self, records: Sequence[Record]) -> bytes:
+        columns = self._sources.columns(records)
+        size = len(records)
+        body = _mixed(self._body, _written(self._body, columns), size)
+        head = [_typed(template, columns, size) for template in self._head]
+        values = [_typed(template, columns, size) for template in self._fields]
 
         def encode(safe: Callable[[Column], Column]) -> bytes:
             attributes = list(map(self._attributes, *map(safe, values))) if values else [{}] * size
@@ -142,15 +141,15 @@ def _struct(fields: Mapping[str, LogTemplate]) -> type[Any]:
     return made
 
 
-def _written(template: LogTemplate, layout: Layout, columns: Sequence[Column]) -> list[Column]:
-    return [operator.written(layout.columns(operator, columns)) for operator in template.operators]
+def _written(template: LogTemplate, columns: Columns) -> list[Column]:
+    return [operator.written([columns[source] for source in operator.sources]) for operator in template.operators]
 
 
-def _typed(template: LogTemplate, layout: Layout, columns: Sequence[Column], size: int) -> Column:
+def _typed(template: LogTemplate, columns: Columns, size: int) -> Column:
     sole = template.sole
     if sole is not None:
-        return sole.typed(layout.columns(sole, columns))
-    found = [operator.typed(layout.columns(operator, columns)) for operator in template.operators]
+        return sole.typed([columns[source] for source in sole.sources])
+    found = [operator.typed([columns[source] for source in operator.sources]) for operator in template.operators]
     return _mixed(template, [["-" if value is None else value for value in column] for column in found], size)
 
 

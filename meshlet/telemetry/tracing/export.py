@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 # What ended meanwhile is converted together: a thread that is woken for each would take turns with the loop.
-_GATHER = 0.2
+_GATHER = 0.5  # seconds
+# After so many the loop's thread may run, which would otherwise wait out this one's time slice. To change between the
+# two costs both of them more than a span does.
+_STRETCH = 32
 
 
 class SpanExport:
@@ -124,6 +127,7 @@ class SpanExport:
             return None
 
     def _convert(self, pipeline: Pipeline | None) -> None:
+        done = 0
         while self._waiting:
             ended, spans = self._waiting.popleft()
             if pipeline is None:
@@ -134,5 +138,6 @@ class SpanExport:
             except Exception:  # noqa: BLE001 - one odd request must not end the spans of all others
                 _log.exception("no span could be made of a request")
                 self._unmade += spans
-            # Lets the loop's thread run, which would otherwise wait out this one's time slice.
-            time.sleep(0)
+            done += 1
+            if done % _STRETCH == 0:
+                time.sleep(0)
