@@ -18,6 +18,22 @@ _NAME = re.compile(r"(?:#[ \t]+(?:HELP|TYPE|UNIT)[ \t]+)?([a-zA-Z_:][a-zA-Z0-9_:
 _SAMPLE = re.compile(
     r"([a-zA-Z_:][a-zA-Z0-9_:]*(?:\{(?:[^\"}]|\"(?:[^\"\\]|\\.)*\")*\})?) ([^ #]+)(?: ([0-9.eE+-]+))?(?: # .*)?"
 )
+# A line that scrapers can read, of either format: nothing, a comment, or a sample with its timestamp and exemplar.
+# Possessive, so that no line takes longer than its length says.
+_LABELS = r"\{(?:[^\"{}]++|\"(?:[^\"\\]++|\\.)*+\")*+\}"
+_NUMBER = r"[+-]?(?:[0-9][0-9_.]*+(?:e[+-]?[0-9]++)?|\.[0-9]++(?:e[+-]?[0-9]++)?|0x[0-9a-f.p+-]++|nan|inf(?:inity)?)"
+_LINE = re.compile(
+    r"[ \t]*+(?:(?:[a-z_:][a-z0-9_:]*+[ \t]*+(?:LABELS)?|LABELS)[ \t]*+NUMBER(?:[ \t]++NUMBER)?"
+    r"(?:[ \t]++#[ \t]++LABELS[ \t]++NUMBER(?:[ \t]++NUMBER)?)?[ \t]*+)?".replace("LABELS", _LABELS).replace(
+        "NUMBER", _NUMBER
+    ),
+    re.IGNORECASE,
+)
+_TYPE = re.compile(
+    r"#[ \t]++TYPE[ \t]++(?!\S++[ \t]++"
+    r"(?:counter|gauge|histogram|summary|untyped|unknown|info|stateset|gaugehistogram)[ \t]*+\Z)"
+)
+_LONGEST = 256 * 1024  # bytes of a line: a regular expression lets no other thread run
 
 
 class AppMetrics(NamedTuple):
@@ -25,6 +41,16 @@ class AppMetrics(NamedTuple):
 
     text: str
     openmetrics: bool
+
+
+def first_mistake(text: str) -> int:
+    """Return the number of the first line that is none of metrics, 0 where all are. Call it in a thread."""
+    for number, line in enumerate(text.split("\n"), 1):
+        if len(line) > _LONGEST or "\r" in line or "\0" in line:
+            return number
+        if _TYPE.match(line) if line.startswith("#") else not _LINE.fullmatch(line):
+            return number
+    return 0
 
 
 def merge(families: Sequence[Family], app: AppMetrics | None, *, openmetrics: bool) -> tuple[bytes, str]:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 from aiohttp import hdrs, web
 
-from meshlet.admin.merged import AppMetrics, merge
+from meshlet.admin.merged import AppMetrics, first_mistake, merge
 from meshlet.admin.scrape import PATHS
+from meshlet.admin.server_log import SERVER_LOG
 from meshlet.telemetry.exposition import wants_openmetrics
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def make_serve(server: ScrapeServer) -> Serve:
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
         )
-        manager = _Connections(_Scrapes(server, client).answer, access_log=None, lingering_time=0.0)
+        manager = _Connections(_Scrapes(server, client).answer, access_log=None, lingering_time=0.0, logger=SERVER_LOG)
         listener = await asyncio.get_running_loop().create_server(manager, sock=sock)
 
         async def close() -> None:
@@ -75,7 +76,8 @@ class _Connections(web.Server):
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
         if len(self._timers) >= _MAX_CONNECTIONS:
-            transport.abort()
+            # Not at once: aiohttp begins to serve it only after this, and fails where it has lost it already.
+            asyncio.get_running_loop().call_soon(transport.abort)
         else:
             self._timers[handler] = asyncio.get_running_loop().call_later(_LIFETIME, transport.abort)
 
@@ -154,7 +156,12 @@ class _Scrapes:
                 body += chunk
                 if len(body) > _MAX_BYTES:
                     raise AppFailure(f"it answered with more than {_MAX_BYTES} bytes")
-            return AppMetrics(body.decode(), content_type == _OPENMETRICS)
+        metrics = AppMetrics(body.decode(), content_type == _OPENMETRICS)
+        line = await asyncio.to_thread(first_mistake, metrics.text)
+        if line:
+            # A scraper throws all of a scrape away for one such line.
+            raise AppFailure(f"its answer is not metrics: line {line} cannot be read")
+        return metrics
 
 
 def _timeout(field: str | None) -> float:

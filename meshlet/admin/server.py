@@ -33,11 +33,13 @@ def _load(backend: AdminBackend) -> Serve:
     from aiohttp import web
 
     from meshlet.admin.app import make_app
+    from meshlet.admin.server_log import SERVER_LOG
 
     async def serve(sock: socket.socket) -> Close:
         runner = web.AppRunner(
             make_app(backend),
             access_log=None,
+            logger=SERVER_LOG,
             keepalive_timeout=_KEEPALIVE_TIMEOUT,
             shutdown_timeout=_SHUTDOWN_TIMEOUT,
         )

@@ -83,7 +83,7 @@ def read(path: str, *, unsafe: bool, allow_cut: bool) -> Recording:
         har = json.loads(Path(path).read_bytes())
         entries = har["log"]["entries"]
         times = [_time(entry) for entry in entries]
-    except (ValueError, TypeError, LookupError, AttributeError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
         raise HarError("not a HAR file: expected JSON with log.entries, each with startedDateTime") from error
     recording = Recording([], Counter(), 0, Counter())
     cut = 0
@@ -95,7 +95,7 @@ def read(path: str, *, unsafe: bool, allow_cut: bool) -> Recording:
         except _NotSentError as error:
             recording.skipped[str(error)] += 1
             cut += isinstance(error, _CutError)
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             raise HarError(f"log.entries[{number - 1}]: not a request as HAR has it ({error!r})") from error
     recording.requests.sort(key=lambda request: request.after)
     return recording._replace(cut=cut)
@@ -113,10 +113,10 @@ def _recorded(
     status = int(entry["response"]["status"])
     if method == "CONNECT" or status == HTTPStatus.SWITCHING_PROTOCOLS:
         raise _NotSentError("it began a tunnel")
-    if method not in SAFE and not unsafe:
-        raise _NotSentError(f"{method} may change something; --unsafe sends it")
     if not _TOKEN.fullmatch(method):
         raise _NotSentError("its method is none")
+    if method not in SAFE and not unsafe:
+        raise _NotSentError(f"{method} may change something; --unsafe sends it")
     url = _URL.fullmatch(request["url"])
     if url is None:
         raise _NotSentError("its URL is none")

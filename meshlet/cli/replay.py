@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _TIMEOUT = 60.0  # seconds, to connect and for each silence
 _TO = re.compile(r"http://(?P<address>[^/?#@]+)/?")
 _CHUNK = 65536  # bytes
+_LONGEST_SLEEP = 1e9  # seconds; a file may ask for more than a sleep can last
 
 _monotonic, _sleep = time.monotonic, time.sleep
 
@@ -144,7 +145,7 @@ def _pace(requests: list[Recorded], speed: float, count: int, waiting: SimpleQue
     began = _monotonic()
     for request in requests:
         if speed:
-            _sleep(max(0.0, began + request.after / speed - _monotonic()))
+            _sleep(min(max(0.0, began + request.after / speed - _monotonic()), _LONGEST_SLEEP))
         waiting.put(request)
     for _ in range(count):
         waiting.put(None)

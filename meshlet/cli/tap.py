@@ -164,7 +164,7 @@ def _watch(
 
 
 def _json_line(entry: dict[str, Any]) -> str:
-    return json.dumps(entry, ensure_ascii=False)
+    return printable(json.dumps(entry, ensure_ascii=False))  # escapes that JSON has as well
 
 
 class _Text:
@@ -208,7 +208,8 @@ def _details(mark: str, message: dict[str, Any]) -> Iterator[str]:
         for line in body["text"].splitlines():
             yield printable(f"    {mark}   {line}")
     elif body["base64"]:
-        yield f"    {mark}   {len(body['base64']) * 3 // 4} bytes that are not text"
+        size = len(body["base64"]) * 3 // 4 - body["base64"].count("=")
+        yield f"    {mark}   {size} bytes that are not text"
     if body["cut"]:
         yield f"    {mark}   … (cut)"
 

@@ -27,9 +27,6 @@ class _Tried(Protocol):
     def tries(self) -> Sequence[Attempt]: ...
 
 
-# What Envoy calls its response flags where it writes them out.
-
-
 def find(operator: str, argument: str | None, length: str | None) -> str | Operator:
     """Return the operator, or the text of one that is constant. Raises ValueError with what was expected."""
     if operator in _WITH_ARGUMENT:

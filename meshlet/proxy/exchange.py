@@ -677,13 +677,13 @@ class Exchange(ExchangeFacts):
             if self._retry_error(error, endpoint, upstream, now):
                 return
         elif endpoint is not None:
-            self._more().failures.append(self.attempt(endpoint.name, now, error.flag, str(error), self.status))
-            if isinstance(error, UpstreamError) and self.status < 500:
-                endpoint.failures_total += 1
+            self._note_broken(error, endpoint, now)
         self.flag = self._flags(error.flag)
         self.error = str(error)
         if isinstance(error, DownstreamGone):
-            pass
+            if self.response is _WAITING:  # filters may have the app's
+                self.status = 0
+                self.response_head = None
         elif self.response is _WAITING:
             self.status = error.status
             self._downstream.send_local_reply(error, self._report())
@@ -697,14 +697,21 @@ class Exchange(ExchangeFacts):
         """Try again after an error if that is safe and allowed; say whether."""
         return endpoint is not None and self._more().after_error(error, endpoint, upstream, now)
 
+    def _note_broken(self, error: ProxyError, endpoint: Endpoint, now: float) -> None:
+        """Note a try that is not to be followed by another."""
+        self._more().failures.append(self.attempt(endpoint.name, now, error.flag, str(error), self.status))
+        if isinstance(error, UpstreamError) and self.status < 500:
+            endpoint.failures_total += 1
+
     def adopt(self, began: float, connect: float | None, span_id: bytes) -> None:
         """Take another try's place in time and in the trace."""
         self._began, self._connect, self.span_id = began, connect, span_id
+        self._responded = self.service_seconds = None
 
     def try_again(self, *, fresh: bool = False) -> None:
         """Make another try; `fresh`: on a connection that has not been idle."""
         self.try_started = now = self.runtime.clock()
-        self._connect = None
+        self._connect = self._responded = self.service_seconds = None
         self._downstream.set_deadline(self.soonest(now))
         self._attempt(fresh=fresh)
 

@@ -168,7 +168,7 @@ class ExchangeFacts:
     def tries(self) -> Sequence[Attempt]:
         """All tries, in the order in which they ended."""
         failures = self._tries.failures if self._tries is not None else self._failures
-        if self.error or not self.attempts or self.upstream_host is None:
+        if self.error or len(failures) >= self.attempts or self.upstream_host is None:
             return failures
         return (*failures, self.attempt(self.upstream_host, self.started + self.duration, status=self.status))
 

@@ -208,18 +208,22 @@ class FilteredExchange(Exchange):
     def on_reply(self, name: str, reply: Reply) -> None:
         """Answer with what the filter of that class says."""
         self.extras.filter = name
-        self._drop_upstream()
+        self._drop_upstream(f"given up: the filter {name} answered")
         self.answer(reply.answer())
 
     def on_filter_failed(self, name: str, error: BaseException) -> None:
         """Fail the request of which a filter could not make anything."""
         logger.error("filter %s failed: %s %s", name, self.head.method, self.head.target, exc_info=error)
         self.extras.filter = name
-        self._drop_upstream()
+        self._drop_upstream(f"given up: the filter {name} failed")
         self.fail(FilterFailed(name))
 
-    def _drop_upstream(self) -> None:
+    def _drop_upstream(self, reason: str) -> None:
         """Leave the app, whose response nobody gets any more."""
+        if not self.over and self.upstream_host is not None and (self.endpoint is not None or self._answered):
+            status = self.status if self._answered else 0
+            now = self.runtime.clock()
+            self._more().failures.append(self.attempt(self.upstream_host, now, "", reason, status))
         upstream, self.upstream = self.upstream, None
         if upstream is None:
             if self.endpoint is not None:
@@ -251,8 +255,12 @@ class FilteredExchange(Exchange):
     def _retry_error(
         self, error: UpstreamError, endpoint: Endpoint | None, upstream: UpstreamConnection | None, now: float
     ) -> bool:
+        if not self._answered:
+            return super()._retry_error(error, endpoint, upstream, now)
         # The filters have seen a response; they cannot be shown another one.
-        return not self._answered and super()._retry_error(error, endpoint, upstream, now)
+        if endpoint is not None:
+            self._note_broken(error, endpoint, now)
+        return False
 
     def _record(self, now: float) -> None:
         super()._record(now)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _VETOES = (b"x-envoy-overloaded", b"x-envoy-ratelimited")
 
 _GIVEN_UP = "given up: another try was answered first"
+_ENDED = "given up: the request had ended"
 
 # A connection that was closed while it was idle shows it within a round trip; later it is the app that failed.
 _STALE_SHOWS_IN = 1.0  # seconds
@@ -300,12 +301,12 @@ class Tries:
 
     # --- the end ---
 
-    def settle(self) -> None:
-        """Give back what was for further tries: there will be none."""
+    def settle(self, reason: str = _GIVEN_UP) -> None:
+        """Give back what was for further tries: there will be none, for that reason."""
         exchange = self._exchange
         self.hedge_at = NEVER
         if self.hedge is not None:
-            self.failures.append(self.hedge.attempt(exchange.runtime.clock(), "", _GIVEN_UP))
+            self.failures.append(self.hedge.attempt(exchange.runtime.clock(), "", reason))
             self.hedge_lost(self.hedge)
         if self._in_budget:
             self._in_budget = False
@@ -316,6 +317,6 @@ class Tries:
         """The exchange is over."""
         exchange = self._exchange
         self._resume = None
-        self.settle()
+        self.settle(_ENDED)
         if (self._retries or self._resent) and exchange.status < 500 and not exchange.flag:
             exchange.stats.retries_successful += 1

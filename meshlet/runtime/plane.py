@@ -278,10 +278,12 @@ class DataPlane:
         set_level(level)
 
     async def reopen_logs(self) -> None:
-        """Open the access log anew."""
-        if self._recorders is not None:
-            for log in self._recorders.logs:
+        """Open the access logs anew; one that cannot be opened goes on with the file that it has."""
+        for log in self._recorders.logs if self._recorders is not None else ():
+            try:
                 log.reopen()
+            except OSError as error:
+                logger.error("cannot open an access log anew: %s", error)  # noqa: TRY400 - there is nothing to trace
 
     # --- the end ---
 

@@ -77,7 +77,10 @@ class Recorders:
     async def close(self, besides: Recorders | None = None) -> None:
         """Write and send what waits, for a short while, and let go of what `besides` does not use too."""
         kept = besides.logs if besides is not None else ()
-        closing = [log.close(_GRACE) for log in self.logs if log not in kept]
+        left = [log for log in self.logs if log not in kept]
+        # One of them hands on what is still to end, or a new log would have it several times.
+        heirs = [log for log in kept if log not in self.logs]
+        closing = [log.close(_GRACE, heirs if log is left[0] else ()) for log in left]
         if self.export is not None and (besides is None or besides.export is not self.export):
             closing.append(self.export.close(_GRACE))
         await asyncio.gather(*closing)

@@ -59,7 +59,8 @@ def _routes(stats: dict[str, ListenerStats], size: int) -> Iterator[RouteTraffic
             if counts.series or counts.active:
                 yield _route((name, listener.direction, route, cluster), counts, size, _failed)
         for cluster, counts in listener.tcp.items():
-            yield _route((name, listener.direction, "TCP", cluster), counts, size, _failed_tcp)
+            if counts.opened:  # each connection of an `auto` listener might have become one of TCP
+                yield _route((name, listener.direction, "TCP", cluster), counts, size, _failed_tcp)
 
 
 def _failed(status: int, flag: str) -> bool:

@@ -71,7 +71,8 @@ class Workers:
         """Run `config` from now on, in all workers or in none; see Plane."""
         async with self._changing:
             new = self._bind_new(config)
-            plan = _plan(config, self._sockets | new)
+            first = self._plan.config if self._plan is not None else config
+            plan = _plan(_with_bounds_of(first, config), self._sockets | new)
             try:
                 if not self._tasks:
                     await self._launch(config.log.format)
@@ -308,6 +309,13 @@ def _plan(config: Config, sockets: dict[object, tuple[socket.socket, ...]]) -> P
         for listener, own in zip(config.listeners, chosen, strict=True)
     )
     return Plan(structs.replace(config, listeners=listeners), chosen)
+
+
+def _with_bounds_of(first: Config, config: Config) -> Config:
+    """Return the config with the histograms of another: all workers count in the buckets of the first one's start."""
+    was, telemetry = first.telemetry.metrics, config.telemetry
+    metrics = structs.replace(telemetry.metrics, duration_buckets=was.duration_buckets, size_buckets=was.size_buckets)
+    return structs.replace(config, telemetry=structs.replace(telemetry, metrics=metrics))
 
 
 def _close(groups: Iterable[tuple[socket.socket, ...]]) -> None:

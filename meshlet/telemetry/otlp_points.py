@@ -27,6 +27,7 @@ from opentelemetry.sdk.version import __version__ as sdk_version
 
 import meshlet
 from meshlet.telemetry.metrics import HistogramData
+from meshlet.telemetry.otlp_session import bounded_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -52,7 +53,9 @@ class Exporter:
         self._resource = Resource({"telemetry.sdk.version": sdk_version, **resource})
         self._scope = InstrumentationScope("meshlet", meshlet.__version__)
         self._began = began
-        self._exporter = OTLPMetricExporter(url, timeout=timeout, compression=Compression.Gzip)
+        self._exporter = OTLPMetricExporter(
+            url, timeout=timeout, compression=Compression.Gzip, session=bounded_session()
+        )
         self._said = _Said()
         self._logger = logging.getLogger(OTLPMetricExporter.__module__)
         self._logger.addFilter(self._said)

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from meshlet.telemetry.metrics import DURATION_BOUNDS, SIZE_BOUNDS, Exemplar
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 #: what further combinations of status and flag are counted under, once there are `_MOST_SERIES`
 OTHER = (0, "other")
@@ -108,12 +105,3 @@ class RequestStats:
     def codes(self) -> dict[tuple[int, str], int]:
         """How many ended with each status and response flag."""
         return {key: series.count for key, series in self.series.items()}
-
-
-def add_series(stats: Sequence[RequestStats]) -> dict[tuple[int, str], list[Series]]:
-    """Group the series of several by status and flag."""
-    found: dict[tuple[int, str], list[Series]] = {}
-    for each in stats:
-        for key, series in each.series.items():
-            found.setdefault(key, []).append(series)
-    return found

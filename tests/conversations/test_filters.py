@@ -163,6 +163,21 @@ def test_an_app_that_breaks_off_while_its_response_waits(world: World) -> None:
     assert world.flags == ["UC"]
 
 
+def test_an_app_that_breaks_off_before_the_filters_let_its_response_through() -> None:
+    with World(route=_filters("Holds")) as world:
+        client = world.client()
+        client.sends(GET)
+        app = world.app()
+        app.got(GOT_GET)
+        app.sends(head("HTTP/1.1 200 OK", "Content-Length: 9"), b"abc")
+        app.resets()
+        client.got_reply(503, "UC", close=False)
+        (entry,) = world.log.entries
+        assert [(one.endpoint, one.status, one.flag) for one in entry.tries] == [(app.address, 200, "UC")]
+        endpoint = world.cluster.endpoints[0]
+        assert (sum(endpoint.durations), endpoint.failures_total) == (1, 1)
+
+
 @conversation(cut=False, route=_filters("Waits:request_head", "Waits:request_data"))
 def test_a_client_that_leaves_while_a_hook_waits(world: World) -> None:
     client = world.client()
@@ -184,6 +199,7 @@ def test_a_client_that_leaves_while_the_response_waits(world: World) -> None:
     client.resets()
     assert world.active() == 0
     assert all(gate.cancelled() for gate in own_filters.gates)
+    assert own_filters.outcomes[-1][:2] == (0, "DC")  # the app's status is not what the client got
 
 
 @conversation(cut=False, route=_filters("Waits:request_head", idle_timeout="2s"))
@@ -298,6 +314,21 @@ def test_an_answer_in_place_of_the_apps(world: World) -> None:
     app.got(GOT_GET)  # on the same connection
     app.sends(OK)
     client.got(GOT_REPLY, b"no")
+
+
+@pytest.mark.parametrize("filters", ["Answers", "Fails"])
+def test_the_app_is_not_said_to_have_answered_what_a_filter_did(filters: str) -> None:
+    with World(route=_filters(f"{filters}:response_head")) as world:
+        client = world.client()
+        client.sends(GET)
+        app = world.app()
+        app.got(GOT_GET)
+        app.sends(OK)
+        client.takes()
+        (entry,) = world.log.entries
+        (told,) = entry.tries
+        assert (entry.status, told.endpoint, told.status) == (403 if filters == "Answers" else 500, app.address, 200)
+        assert filters in told.reason
 
 
 @pytest.mark.parametrize("hook", ["request_head", "request_data", "response_head"])

@@ -121,6 +121,23 @@ def test_a_hedge_is_a_span_of_its_own(world: World) -> None:
     assert (won.endpoint, won.span_id.decode(), won.status) == (second.address, after[1], 200)
 
 
+@conversation(cut=False, drop=False, cluster=TWO, route={"hedge": {"after": "100ms"}})
+def test_no_try_was_faster_where_the_client_has_gone(world: World) -> None:
+    client = world.client()
+    client.sends(GET)
+    first = world.app()
+    first.got(GOT_GET)
+    world.passes(0.11)
+    second = world.app()
+    second.got(GOT_GET)
+    client.resets()
+    (entry,) = world.log.entries
+    assert [(told.endpoint, told.flag, told.reason) for told in entry.tries] == [
+        (first.address, "DC", "the client closed the connection"),
+        (second.address, "", "given up: the request had ended"),
+    ]
+
+
 @conversation(cut=False, drop=False, telemetry=TRACED, clusters=[{"name": "copy", "endpoints": ["10.0.9.9:80"]}],
               route={"mirror": {"cluster": "copy"}})  # fmt: skip
 def test_a_copy_belongs_to_the_trace(world: World) -> None:
@@ -223,6 +240,26 @@ def test_times_of_an_upload(world: World) -> None:
     assert 0.5 <= request < 0.6
     assert 0.75 <= response < 0.9
     assert 0.25 <= service < 0.3
+
+
+@conversation(
+    cut=False, drop=False, cluster=TWO,
+    route={"timeout": "1s", "retry": {"on": ["503"], "attempts": 1, "backoff": {"base": "1ms", "max": "1ms"}}},
+)  # fmt: skip
+def test_a_try_without_a_response_has_not_the_times_of_the_one_before(world: World) -> None:
+    client = world.client()
+    client.sends(GET)
+    first = world.app()
+    first.got(GOT_GET)
+    first.sends(UNAVAILABLE)
+    world.passes(0.01)
+    second = world.app()
+    second.got(GOT_GET)
+    world.passes(1.1)
+    client.got_reply(504, "UT", close=False)
+    (entry,) = world.log.entries
+    assert [told.status for told in entry.tries] == [503, 0]
+    assert entry.times[1:] == (None, None)
 
 
 @conversation(cut=False, drop=False)

@@ -74,7 +74,7 @@ def record_families(
     lost = Family("meshlet_spans_dropped_total", "counter", "Spans that no collector has got.")
     for reason, number in spans_dropped.items():
         lost.add(number, reason=reason)
-    log = Family("meshlet_access_log_dropped_total", "counter", "Access log lines lost: the reader is slow.")
+    log = Family("meshlet_access_log_dropped_total", "counter", "Access log lines that were never written.")
     log.add(log_dropped)
     kept = Family("meshlet_explanations", "gauge", "Failed and slow requests that `meshlet explain` knows.")
     kept.add(explanations)

@@ -7,6 +7,7 @@ that runs for many records in a row takes half the time of the same code between
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Protocol
 
 from meshlet.telemetry.access_log.filters import compile_filters
@@ -14,10 +15,12 @@ from meshlet.telemetry.access_log.formats import formatter
 from meshlet.telemetry.line_writer import LineWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from meshlet.config.schema import AccessLog as AccessLogConfig
     from meshlet.telemetry.record import Record
+
+logger = logging.getLogger("meshlet.telemetry")
 
 _INTERVAL = 0.1  # seconds
 _EXPORT_INTERVAL = 1.0  # a request to the collector carries what has come meanwhile
@@ -67,6 +70,7 @@ class AccessLog:
         self._waiting: list[Record] = []
         self._lines: list[bytes] = []  # made, but not given to the writer
         self._size = 0  # bytes of them
+        self._told = False  # that no lines could be made
         self._timer: asyncio.Handle | None = None
         self._dropped = 0
 
@@ -99,8 +103,18 @@ class AccessLog:
         self._flush()
         self._writer.reopen()
 
-    async def close(self, grace: float = 1.0) -> None:
-        """Write what waits, for at most `grace` seconds. Nothing may be recorded any more."""
+    async def close(self, grace: float = 1.0, heirs: Sequence[AccessLog] = ()) -> None:
+        """Write what waits, for at most `grace` seconds. What is recorded later goes to `heirs`.
+
+        Exchanges keep the logs that they began with, so after a reload some still come here.
+        """
+
+        def hand_on(record: Record) -> bool:
+            for heir in heirs:
+                heir.record(record)
+            return False
+
+        self._accepts = hand_on
         if self._timer is not None:
             self._timer.cancel()
         self._flush()
@@ -115,7 +129,14 @@ class AccessLog:
         if self._writer.full:
             self._dropped += len(records)
         elif records:
-            lines = self._format.lines(records)
+            try:
+                lines = self._format.lines(records)
+            except Exception:  # the request that has filled the batch must not pay for it
+                self._dropped += len(records)
+                if not self._told:
+                    self._told = True
+                    logger.exception("no lines could be made of %d requests", len(records))
+                return
             self._lines.append(lines)
             self._size += len(lines)
 

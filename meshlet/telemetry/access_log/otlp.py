@@ -81,7 +81,7 @@ class OtlpWriter:
     # --- the thread ---
 
     def _run(self) -> None:
-        self._exporter = exporter = _Exporter(self._endpoint, self._resource)
+        exporter = self._exporter = self._open()
         while not self._abandoned.is_set():
             self._awake.wait()
             # Cleared before the queue is emptied: what comes in between sets it again.
@@ -90,19 +90,28 @@ class OtlpWriter:
             while self._waiting and not self._abandoned.is_set():
                 self._send(exporter)
             if closing:
-                exporter.close()
+                if exporter is not None:
+                    exporter.close()
                 break
         while self._waiting:
             self.lines_lost += self._waiting.popleft().count(b"\n")
 
-    def _send(self, exporter: _Exporter) -> None:
+    def _open(self) -> _Exporter | None:
+        try:
+            return _Exporter(self._endpoint, self._resource)
+        except Exception:  # noqa: BLE001 - OpenTelemetry's own variables in the environment can be wrong in many ways
+            _log.exception("the access log cannot be sent, and all its lines are lost")
+            self._failing = True
+            return None
+
+    def _send(self, exporter: _Exporter | None) -> None:
         lines: list[bytes] = []
         size = 0
         while self._waiting and len(lines) < _MOST_LINES:
             batch = self._waiting.popleft()
             size += len(batch)
             lines += batch.splitlines()
-        problem = exporter.send(lines)
+        problem = exporter.send(lines) if exporter is not None else "it cannot be sent"
         self._bytes_done += size
         if problem:
             self.errors += 1
@@ -125,12 +134,14 @@ class _Exporter:
         from opentelemetry.sdk.resources import Resource
         from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
+        from meshlet.telemetry.otlp_session import bounded_session
+
         # It logs each failure of each batch, and would keep on doing so for as long as a collector is away.
         logging.getLogger("opentelemetry.exporter.otlp.proto.http._log_exporter").setLevel(logging.CRITICAL)
         self._resource = Resource(dict(resource))
         self._scope = InstrumentationScope("meshlet.access_log")
         self._success = LogRecordExportResult.SUCCESS
-        self._exporter = OTLPLogExporter(endpoint=endpoint, timeout=_TIMEOUT)
+        self._exporter = OTLPLogExporter(endpoint=endpoint, timeout=_TIMEOUT, session=bounded_session())
         self._decoder = msgspec.json.Decoder(tuple[str, str | None, str | None, str, dict[str, Any]])
 
     def send(self, lines: list[bytes]) -> str:

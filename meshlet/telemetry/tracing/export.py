@@ -52,6 +52,7 @@ class SpanExport:
         self._refused = 0  # the loop
         self._unmade = 0  # the converter
         self._abandoned = 0  # the loop, at the end
+        self._told = False  # the converter: that a request could not be made into spans
 
     @property
     def exported(self) -> int:
@@ -135,9 +136,11 @@ class SpanExport:
                 continue
             try:
                 pipeline.send(ended)
-            except Exception:  # noqa: BLE001 - one odd request must not end the spans of all others
-                _log.exception("no span could be made of a request")
+            except Exception as error:  # noqa: BLE001 - one odd request must not end the spans of all others
                 self._unmade += spans
+                if not self._told:
+                    self._told = True
+                    _log.error("no span could be made of a request; further ones are only counted", exc_info=error)
             done += 1
             if done % _STRETCH == 0:
                 time.sleep(0)

@@ -16,6 +16,7 @@ from opentelemetry.sdk.version import __version__ as sdk_version
 from opentelemetry.semconv.schemas import Schemas
 
 from meshlet import __version__
+from meshlet.telemetry.otlp_session import bounded_session
 from meshlet.telemetry.tracing.spans import spans_of
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class _Counting(SpanExporter):
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._exporter = OTLPSpanExporter(url)
+        self._exporter = OTLPSpanExporter(url, session=bounded_session())
         self._said = _Said()
         logging.getLogger(OTLPSpanExporter.__module__).addFilter(self._said)
         self._failing = False

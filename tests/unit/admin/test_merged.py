@@ -8,7 +8,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_prometheus
 
-from meshlet.admin.merged import AppMetrics, merge
+from meshlet.admin.merged import AppMetrics, first_mistake, merge
 from meshlet.telemetry.metrics import Family, HistogramData, Sample
 
 if TYPE_CHECKING:
@@ -118,3 +118,50 @@ def test_a_family_that_both_have_is_ours(clash: str, openmetrics: bool) -> None:
     app = AppMetrics(f"{clash}\n{kind}meshlet_requester 4\n{'# EOF' if openmetrics else ''}", openmetrics)
     found = read(*merge(families(), app, openmetrics=openmetrics))
     assert {key: sample.value for key, sample in found.items()} == OURS | {("meshlet_requester", ()): 4}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        " \t",
+        "# anything at all {",
+        "# TYPE a counter",
+        "#TYPE is a remark",
+        "a 1",
+        "a:b_9{} +Inf",
+        'a{b="c\\"}{",} -1.5e-9 1700000000000',
+        'a { b = "1", c="\u00e9" }\t.5',
+        '{"a.b", c="d"} NaN',
+        'a_total 3 1700000000.25 # {trace_id="4b"} 1.0 1700000000.5',
+    ],
+)
+def test_metrics_can_be_read(line: str) -> None:
+    assert first_mistake(f"a 1\n{line}\n") == 0
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "a",
+        "a b",
+        "9a 1",
+        "a 1\r",
+        "# TYPE a counter\r",
+        "# TYPE a whatever",
+        "\0",
+        'a{b="c} 1',
+        'a{b="c"}} 1',
+        "a 1 2 3",
+        "<html>",
+        'a{b="' + "\\" * 300_000 + '"} 1',
+    ],
+    ids=str.__len__,
+)
+def test_what_is_none_of_metrics_is_found(line: str) -> None:
+    assert first_mistake(f"a 1\n{line}\n") == 2
+
+
+@pytest.mark.parametrize("app", [PLAIN, OPENMETRICS], ids=["plain", "openmetrics"])
+def test_the_apps_metrics_have_no_mistake(app: AppMetrics) -> None:
+    assert first_mistake(app.text) == 0

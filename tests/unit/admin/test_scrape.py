@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
 import logging
 import socket
@@ -132,7 +133,9 @@ async def test_there_is_nothing_else_here(line: str, status: int) -> None:
         assert (await ask(address)).status == 200
 
 
-async def test_connections_are_bounded_in_number(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_connections_are_bounded_in_number(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(scrape_app, "_MAX_CONNECTIONS", 2)
     async with serving() as (_, address):
         idle = [await asyncio.open_connection(*address) for _ in range(2)]
@@ -152,6 +155,19 @@ async def test_connections_are_bounded_in_number(monkeypatch: pytest.MonkeyPatch
         refused.close()
         for _, writer in idle:
             writer.close()
+    gc.collect()  # a task that has failed tells of it when it goes
+    assert not caplog.records
+
+
+async def test_malformed_requests_do_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    async with serving() as (_, address):
+        for line in ("GET /metrics HTTP/1.1\r\nHost: a\r\nHost: b", "GET /\x1b[31m HTTP/1.1", "GET / HTTP/9.9.9"):
+            reader, writer = await asyncio.open_connection(*address)
+            writer.write(f"{line}\r\n\r\n".encode())
+            async with asyncio.timeout(10):
+                assert (await reader.read()).startswith(b"HTTP/1.0 400 ")
+            writer.close()
+    assert not [record for record in caplog.records if record.levelno > logging.DEBUG]
 
 
 async def test_and_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,11 +251,12 @@ async def test_an_app_that_does_not_say_what_it_answers_means_text() -> None:
         (response(b"\x1f\x8b", more="Content-Encoding: gzip\r\n"), "compressed"),
         (response(b'app_x{a="\xff"} 1\n'), "utf-8"),
         (response(b"app_x 1\n" * 2_100_000), "more than 16777216 bytes"),
+        (response(b"app_x 1\nthis is { not metrics\n"), "line 2"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nx", ""),
         (b"SSH-2.0-OpenSSH\r\n", ""),
         (b"", ""),
     ],
-    ids=["500", "redirect", "html", "compressed", "bytes", "endless", "cut", "not http", "nothing"],
+    ids=["500", "redirect", "html", "compressed", "bytes", "endless", "malformed", "cut", "not http", "nothing"],
 )
 async def test_an_app_that_fails_leaves_ours(answer: bytes, reason: str, caplog: pytest.LogCaptureFixture) -> None:
     async with app_that(lambda _: answer) as (url, heads), serving(url) as (server, address):

@@ -232,7 +232,24 @@ def test_the_recorded_pace(replay: Replay, origin: Recorder, monkeypatch: pytest
     assert slept == [0.0, 0.5, 1.0]
 
 
-@pytest.mark.parametrize("text", ["", "{}", '{"log": {"entries": [{}]}}', '{"log": {"entries": 7}}', "\ud800"])
+def test_a_pace_that_no_sleep_can_keep(replay: Replay, origin: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("meshlet.cli.replay._sleep", slept.append)
+    assert replay(origin, entry(), entry(at="9999-12-31T00:00:00Z"), speed="0.001").exit_code == 0
+    assert slept[1] <= threading.TIMEOUT_MAX
+
+
+def test_a_method_cannot_command_the_terminal(replay: Replay, origin: Recorder) -> None:
+    result = replay(origin, entry("A\x1b[2J"))
+    assert "not sent 1: its method is none" in result.stdout
+    assert result.stdout.replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{}", '{"log": {"entries": [{}]}}', '{"log": {"entries": 7}}', "\ud800", "[" * 100_000],
+    ids=["empty", "no log", "no time", "no list", "no UTF-8", "deep"],
+)
 def test_files_that_are_no_har(tmp_path: Path, text: str) -> None:
     path = tmp_path / "a.har"
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
@@ -246,6 +263,12 @@ def test_an_entry_without_a_request_is_named(replay: Replay, origin: Recorder) -
     assert result.exit_code == 2
     assert "log.entries[1]: not a request" in result.stderr
     assert origin.received == []
+
+
+def test_a_status_beyond_all_numbers(replay: Replay, origin: Recorder) -> None:
+    result = replay(origin, entry() | {"response": {"status": float("inf")}})
+    assert result.exit_code == 2
+    assert "log.entries[0]: not a request" in result.stderr
 
 
 @pytest.mark.parametrize("to", ["127.0.0.1:80", "https://a:1", "http://a:1/x", "http://", "http://a:0", "http://u@a:1"])

@@ -141,6 +141,12 @@ def test_headers_and_bodies() -> None:
     ]
 
 
+@pytest.mark.parametrize(("base64", "size"), [("YWI=", 2), ("YQ==", 1)])
+def test_the_size_of_what_is_not_text(base64: str, size: int) -> None:
+    entry = ENTRY | {"response": ENTRY["response"] | {"body": {"cut": False, "base64": base64}}}
+    assert f"<   {size} bytes that are not text" in run(Admin(entry), "--headers").stdout
+
+
 def test_what_peers_send_does_not_reach_the_terminal() -> None:
     entry = ENTRY | {"target": "/\x1b[2J\x9b1m\u202e", "error": "a\r\nb"}
     entry["response"] = ENTRY["response"] | {"headers": [["X-A", "\x07"]]}
@@ -148,6 +154,9 @@ def test_what_peers_send_does_not_reach_the_terminal() -> None:
     assert output.replace("\n", "").isprintable()
     assert "/\\u001b[2J\\u009b1m\\u202e" in output
     assert "\\u000d\\u000ab" in output
+    line = run(Admin(entry), "--output", "json").stdout
+    assert line.removesuffix("\n").isprintable()
+    assert json.loads(line) == entry
     assert printable("grün €\t") == "grün €\t"
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from msgspec import Raw
+from msgspec.structs import replace
 
 from meshlet.config.load import loads
 from meshlet.runtime import child as child_module
@@ -118,6 +119,20 @@ async def test_each_worker_gets_its_own_socket_of_the_same_port(workers: Workers
     assert len(set(ports)) == 2
     assert 0 not in ports
     assert len(set.union(*(fake.ports[0] for fake in FakeChild.made))) == 6
+
+
+async def test_all_workers_count_in_the_buckets_of_the_start(workers: Workers) -> None:
+    def with_buckets(*bounds: float) -> Config:
+        telemetry = config("a").telemetry
+        return replace(
+            config("a"), telemetry=replace(telemetry, metrics=replace(telemetry.metrics, duration_buckets=bounds))
+        )
+
+    await workers.apply(with_buckets(0.1, 1.0))
+    await workers.apply(with_buckets(0.5))
+    FakeChild.made[0].over.set()
+    late = await replacement()
+    assert late.configs[-1].telemetry.metrics.duration_buckets == (0.1, 1.0)
 
 
 async def test_ports_stay_over_reloads(workers: Workers) -> None:

@@ -140,6 +140,20 @@ async def test_a_client_cannot_forge_a_line_or_end_a_field(path: Path, form: str
         assert r"/\x0a\x22} forged \x5c \x00\x1b\x7f\x85\xff" in line
 
 
+async def test_no_request_pays_for_what_cannot_be_written(
+    path: Path, config: Config, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = AccessLog(config)
+    with monkeypatch.context() as broken:
+        broken.setattr(log._format, "lines", lambda records: 1 / 0)
+        for _ in range(300):
+            log.record(HTTP)
+        assert log.dropped == 256
+    await log.close()
+    assert len(read(path).splitlines()) == 44
+    assert caplog.text.count("no lines could be made of 128 requests") == 1
+
+
 async def test_records_are_kept_no_longer_than_a_batch(path: Path, config: Config) -> None:
     log = AccessLog(config)
     for number in range(1000):
@@ -213,6 +227,18 @@ async def test_reopen_puts_what_came_before_into_the_old_file(path: Path) -> Non
     log.record(TCP)
     await log.close()
     assert (read(old), read(path)) == ("HTTP/1.1\n", "TCP\n")
+
+
+async def test_a_log_that_is_closed_hands_on_what_ends_later(path: Path, tmp_path: Path) -> None:
+    heir = AccessLog(Config(path=str(tmp_path / "heir.log"), format="%PROTOCOL%"))
+    log = AccessLog(Config(path=str(path), format="%PROTOCOL%"))
+    await log.close(heirs=[heir])
+    log.record(TCP)
+    assert log._waiting == []
+    await heir.close()
+    heir.record(HTTP)
+    assert heir._waiting == [], "its descriptor may be another file's by now"
+    assert (read(path), read(tmp_path / "heir.log")) == ("", "TCP\n")
 
 
 async def test_a_path_that_cannot_be_opened_is_an_error(tmp_path: Path) -> None:

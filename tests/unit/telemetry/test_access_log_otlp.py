@@ -85,6 +85,17 @@ async def test_a_collector_that_is_gone_costs_lines_only(caplog: pytest.LogCaptu
     assert "gave up sending the access log to http://127.0.0.1" in caplog.text
 
 
+async def test_with_wrong_settings_in_the_environment_lines_are_lost_and_counted(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OTEL_PYTHON_EXPORTER_OTLP_HTTP_LOGS_CREDENTIAL_PROVIDER", "nobody")
+    log = AccessLog(Config(otlp_endpoint="http://127.0.0.1:9"))
+    log.record(HTTP)
+    await log.close(GRACE)
+    assert (log.dropped, log.errors) == (1, 1)
+    assert caplog.text.count("cannot be sent") == 1
+
+
 async def test_a_log_that_had_nothing_to_send_starts_no_thread(sink: OtlpSink) -> None:
     log = AccessLog(Config(otlp_endpoint=sink.url))
     log.reopen()
