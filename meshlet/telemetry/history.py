@@ -28,6 +28,8 @@ class History:
 
     def add(self, traffic: Traffic) -> None:
         """Take the totals of now; the first ones only say where to begin."""
+        if not traffic.bounds:
+            return  # no process has told anything
         now = {direction: _sum(traffic.routes, direction, len(traffic.bounds) + 1) for direction in _DIRECTIONS}
         before, self._before = self._before, now
         if before is not None:
