@@ -25,6 +25,15 @@ _SIZE_LINE = re.compile(
     + rb'|"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"))?)*'
 )
 _HEX = frozenset(b"0123456789abcdefABCDEF")
+# Whole chunks of up to 15 bytes, one after the other. A sender of such chunks makes us work for each of its bytes;
+# found in one pass, a chunk costs an eighth of what it costs by itself.
+_SMALL = b"|".join(rb"[%x%X]\r\n(?s:.{%d})\r\n" % (size, size, size) for size in range(1, 16))
+_SMALL_CHUNK = re.compile(_SMALL)
+_SMALL_CHUNKS = re.compile(rb"(?:%b)++" % _SMALL)
+# The work of one call of `feed`: so many chunks, or so many bytes of small ones at the price of `_RUN_PRICE` each.
+_TURN = 1024
+_RUN = 4096
+_RUN_PRICE = 32
 _LONGEST_SIZE_LINE = 1024
 # All chunk extensions of a body together: senders have no use for them, attackers do (they cost CPU and carry no data).
 _MOST_EXTENSIONS = 16384
@@ -55,8 +64,8 @@ class ChunkedDecoder:
         "_limits",
         "_remaining",
         "done",
-        "rest",
         "trailers",
+        "unread",
     )
 
     def __init__(self, limits: HeadLimits) -> None:
@@ -68,19 +77,22 @@ class ChunkedDecoder:
         self._extensions = 0
         self.done = False
         self.trailers: tuple[bytes, ...] = ()
-        #: bytes after the end of the body
-        self.rest = b""
+        #: How many bytes `feed` has left, behind the body's end or because it had done a turn's worth of work.
+        self.unread = 0
 
-    def feed(self, data: bytes) -> bytes:
-        """Return the payload in `data`; all of one call together, so that many tiny chunks cost one write.
+    def feed(self, data: bytes, start: int = 0) -> bytes:
+        """Return the payload in `data` from `start` on; all of one call together: many tiny chunks cost one write.
 
-        Raises ChunkedError. After the body's end `done` is true.
+        Raises ChunkedError. After the body's end `done` is true. `unread` bytes at the end of `data` were not looked
+        at; while the body is not done, another call takes them.
         """
         if self._buffer:
-            data = self._buffer + data
+            data = self._buffer + data[start:]
             self._buffer = b""
+            start = 0
         payload: list[bytes] = []
-        position = 0
+        position = start
+        work = _TURN
         while not self.done:
             if self._remaining:
                 piece = data[position : position + self._remaining]
@@ -108,10 +120,21 @@ class ChunkedDecoder:
                 self._buffer = data[line_start:]
                 break
             self._at_crlf = False
+            position = line_start
+            if work <= 0:
+                self.unread = len(data) - position
+                return b"".join(payload)
+            if end == line_start + 1:
+                run = _SMALL_CHUNKS.match(data, line_start, line_start + _RUN)
+                if run is not None:
+                    work -= 1 + (run.end() - line_start) // _RUN_PRICE
+                    payload += [chunk[3:-2] for chunk in _SMALL_CHUNK.findall(run[0])]
+                    position = run.end()
+                    continue
+            work -= 1
             self._read_size(data[line_start:end])
             position = end + 2
-        if self.done:
-            self.rest = data[position:]
+        self.unread = len(data) - position if self.done else 0
         return payload[0] if len(payload) == 1 else b"".join(payload)
 
     @staticmethod

@@ -6,6 +6,9 @@
 A reader calls its sink while `feed` runs. A head comes together with as much of its body as arrived with it, so that
 a short message is one call here and one write on the other side. The reader stops by itself after each message and
 keeps what follows, so a pipelined request waits until the one before has been answered.
+
+One call does a bounded amount of work, whatever it is given: some heads, some bytes of them, some chunks. Where more is
+left the reader is `behind`, and `feed(b"")` goes on: in a later turn of the event loop, so that others have theirs.
 """
 
 from __future__ import annotations
@@ -38,11 +41,18 @@ class State(IntEnum):
 _HEAD, _FIXED, _CHUNKED, _UNTIL_CLOSE, _DONE, _TUNNEL, _STOPPED = State
 
 _TOKEN = frozenset(TOKEN)
-_EMPTY_LINES = re.compile(rb"\A(?:\r\n)+")
+_EMPTY_LINES = re.compile(rb"(?:\r\n)*+")
 # A CR at the very end may yet be followed by its LF.
 _BARE_CR_OR_LF = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)")
 # What a start line holds besides the target, or, in a response, altogether: bytes.
 _START_LINE = 128
+# Empty lines before a request line are an old client's slip of one or two (RFC 9112 section 2.2); more are work for
+# nothing.
+_MOST_EMPTY_LINES = 64
+# A turn's worth of heads: so many, and none begun past so many bytes. One that is answered by ourselves costs some
+# 25 µs; one that is proxied ends the turn anyway.
+_TURN_HEADS = 16
+_TURN_BYTES = 32768
 
 
 class BodySink(Protocol):
@@ -79,12 +89,15 @@ class ResponseSink(BodySink, Protocol):
 class _Reader:
     """What both directions share: heads that come in pieces, and bodies."""
 
-    __slots__ = ("_decoder", "_limits", "_partial", "_remaining", "_sink", "state", "surplus")
+    __slots__ = ("_at", "_decoder", "_limits", "_partial", "_remaining", "_sink", "state", "surplus", "unread")
 
     def __init__(self, limits: HeadLimits) -> None:
         self._limits = limits
         self.state: State = _HEAD
-        self._partial: bytearray | None = None  # an incomplete head, or what follows a message
+        self._partial: bytearray | None = None  # an incomplete head
+        #: what is in hand, to be read from `_at` on: it follows a message, or was more than a turn's worth
+        self.unread = b""
+        self._at = 0
         self._remaining = 0
         self._decoder: ChunkedDecoder | None = None
         #: Bytes followed a message, known before its end is told: a client's next request, but from an app
@@ -92,120 +105,135 @@ class _Reader:
         self.surplus = False
 
     @property
+    def behind(self) -> bool:
+        """Whether bytes in hand can be read now: `feed(b"")` does a turn's worth."""
+        return bool(self.unread) and self.state < _DONE
+
+    @property
     def head_began(self) -> bool:
         """Whether some bytes of the next head are here, but not all; half an empty line before it is none of them."""
         return self.state is _HEAD and self._partial is not None and self._partial != b"\r"
+
+    def _in_hand(self, data: bytes) -> tuple[bytes, int]:
+        """Return `data` behind what was left in hand, and where to begin in it."""
+        unread, self.unread = self.unread, b""
+        return (unread[self._at :] + data, 0) if data else (unread, self._at)
+
+    def _keep(self, data: bytes, at: int) -> None:
+        """Keep what was not read, for a later turn, for `next` or for `tunnel`."""
+        if self.state is not _STOPPED:
+            self.unread = data
+            self._at = at
 
     def _hold_head(self, data: bytes) -> None:
         """Keep the first part of a head."""
         self._partial = bytearray(data)
         self._check_partial(self._partial, 0)
 
-    def _continue_head(self, data: bytes) -> tuple[bytes, int]:
-        """Return the bytes to look at and where the head ends in them, -1 while it is incomplete."""
+    def _continue_head(self, data: bytes) -> bytes:
+        """Return the bytes to look at once the head's end is among them, none before."""
         partial = self._partial
         assert partial is not None
         # Search only where the end can newly be, so that a head sent byte by byte costs no more than linear time.
         seen = len(partial)
         partial += data
-        end = partial.find(b"\r\n\r\n", max(0, seen - 3))
-        if end < 0:
+        if partial.find(b"\r\n\r\n", max(0, seen - 3)) < 0:
             self._check_partial(partial, max(0, seen - 1))
-            return data, end
+            return b""
         self._partial = None
-        return bytes(partial), end
+        return bytes(partial)
 
     def _check_partial(self, partial: bytearray, start: int) -> None:
         """Refuse at once what becomes no head however it goes on; the lines before `start` were looked at before."""
         raise NotImplementedError
 
-    def _read_body(self, data: bytes, sink: BodySink) -> bytes:
-        """Pass body bytes to `sink` and return what follows the message."""
+    def _read_body(self, data: bytes, at: int, sink: BodySink) -> int:
+        """Pass body bytes from `at` on to `sink` and return where what is left begins.
+
+        Where something is left and the body goes on, this was a turn's worth.
+        """
         if self.state is _FIXED:
-            remaining = self._remaining - len(data)
+            remaining = self._remaining - (len(data) - at)
             if remaining > 0:
                 self._remaining = remaining
-                sink.on_data(data)
-                return b""
-            rest = b""
-            if remaining:
-                rest = data[remaining:]
-                data = data[:remaining]
+                sink.on_data(data[at:])
+                return len(data)
+            end = len(data) + remaining
             self.state = _DONE
             self.surplus = remaining < 0
-            sink.on_data(data)
+            sink.on_data(data[at:end])
             sink.on_end(())
-            return rest
+            return end
         if self.state is _CHUNKED:
             decoder = self._decoder
             assert decoder is not None
-            payload = decoder.feed(data)
+            payload = decoder.feed(data, at)
             if decoder.done:
                 self.state = _DONE
-                self.surplus = bool(decoder.rest)
+                self.surplus = decoder.unread > 0
                 self._decoder = None
             if payload:
                 sink.on_data(payload)
             if decoder.done:
                 sink.on_end(decoder.trailers)
-                return decoder.rest
-            return b""
-        sink.on_data(data)
-        return b""
+            return len(data) - decoder.unread
+        sink.on_data(data[at:])
+        return len(data)
 
-    def _begin_body(self, length: int, rest: bytes) -> tuple[bytes, bool, bytes]:
-        """Return what of the body came with the head, whether that is all of it, and what follows the message."""
+    def _begin_body(self, length: int, data: bytes, at: int) -> tuple[bytes, bool, int]:
+        """Return what of the body came with the head, whether that is all of it, and where what is left begins."""
         if length >= 0:
-            missing = length - len(rest)
-            if missing > 0:
+            end = at + length
+            if end > len(data):
                 self.state = _FIXED
-                self._remaining = missing
-                return rest, False, b""
+                self._remaining = end - len(data)
+                return data[at:], False, len(data)
             self.state = _DONE
-            return (rest, True, b"") if missing == 0 else (rest[:length], True, rest[length:])
+            return data[at:end], True, end
         if length == UNTIL_CLOSE:
             self.state = _UNTIL_CLOSE
-            return rest, False, b""
+            return data[at:], False, len(data)
         self.state = _CHUNKED
         self._decoder = decoder = ChunkedDecoder(self._limits)
-        payload = decoder.feed(rest) if rest else b""
-        if not decoder.done or decoder.trailers:
-            return payload, False, b""
-        self.state = _DONE
-        self._decoder = None
-        return payload, True, decoder.rest
+        payload = decoder.feed(data, at)
+        complete = decoder.done and not decoder.trailers
+        if complete:
+            self.state = _DONE
+            self._decoder = None
+        return payload, complete, len(data) - decoder.unread
 
-    def _end_with_trailers(self, sink: BodySink) -> bytes:
-        """Where a whole chunked body came with its head: tell its trailers, and return what follows the message."""
+    def _end_with_trailers(self, sink: BodySink) -> None:
+        """Where a whole chunked body came with its head: tell its trailers."""
         decoder = self._decoder
-        if self.state is not _CHUNKED or decoder is None or not decoder.done:
-            return b""
-        self.state = _DONE
-        self._decoder = None
-        self.surplus = bool(decoder.rest)
-        sink.on_end(decoder.trailers)
-        return decoder.rest
+        if self.state is _CHUNKED and decoder is not None and decoder.done:
+            self.state = _DONE
+            self._decoder = None
+            self.surplus = decoder.unread > 0
+            sink.on_end(decoder.trailers)
 
     def stop(self) -> None:
         """Take nothing more, not even what `feed` has in hand: the connection is given up."""
         self.state = _STOPPED
         self.surplus = True
+        self.unread = b""
+        self._partial = None
 
     def tunnel(self) -> bytes:
         """Stop reading messages; return what was received beyond the last one."""
         self.state = _TUNNEL
-        rest = bytes(self._partial) if self._partial is not None else b""
-        self._partial = None
+        rest = self.unread[self._at :]
+        self.unread = b""
         return rest
 
 
 class RequestReader(_Reader):
     """Reads a client's requests. `feed` raises BadRequest; the connection must not be read on after that."""
 
-    __slots__ = ("pumping",)
+    __slots__ = ("_empty_lines", "pumping")
 
     def __init__(self, sink: RequestSink, limits: HeadLimits) -> None:
         super().__init__(limits)
+        self._empty_lines = 0  # before the next request line
         self._sink: RequestSink | None = sink
         #: `feed` is at work and may have further requests in hand
         self.pumping = False
@@ -217,80 +245,91 @@ class RequestReader(_Reader):
     @property
     def waiting(self) -> int:
         """Bytes of further requests that wait until the current one is answered."""
-        return len(self._partial) if self._partial is not None and self.state is _DONE else 0
+        return len(self.unread) - self._at if self.unread and self.state is _DONE else 0
 
     def feed(self, data: bytes) -> None:
-        """Take bytes off the wire."""
+        """Take bytes off the wire, none to go on with those in hand."""
+        at = 0
+        if self.unread:
+            data, at = self._in_hand(data)
+        elif self._partial is not None:
+            # An empty line before a request line may come in two pieces.
+            if self._partial == b"\r":
+                self._partial = None
+                data = b"\r" + data
+            else:
+                data = self._continue_head(data)
+        heads = _TURN_HEADS
+        far = at + _TURN_BYTES
         self.pumping = True
         try:
-            while data:
+            while at < len(data):
                 state = self.state
                 if state is _HEAD:
-                    data = self._read_head(data)
+                    if heads == 0 or at > far:
+                        break
+                    heads -= 1
+                    at = self._read_head(data, at)
                 elif state < _DONE:
-                    data = self._read(data)
+                    at = self._read(data, at)
+                    if self.state < _DONE and self.state is not _HEAD:
+                        break
                 else:
-                    self._keep(data)
-                    return
+                    break
         finally:
             self.pumping = False
-
-    def _keep(self, data: bytes) -> None:
-        """Keep what follows the message for `next` or `tunnel`."""
-        if self.state is _STOPPED:
-            return
-        if self._partial is None:
-            self._partial = bytearray(data)
-        else:
-            self._partial += data
+        if at < len(data):
+            self._keep(data, at)
 
     def next(self) -> None:
         """Go on to the next request; the one before has been answered."""
         self.state = _HEAD
         # Answered from within `feed`: its loop goes on, so that a long pipeline is no deep recursion.
-        if self._partial is not None and not self.pumping:
-            data = bytes(self._partial)
-            self._partial = None
-            self.feed(data)
+        if self.unread and not self.pumping:
+            self.feed(b"")
 
-    def _read(self, data: bytes) -> bytes:
+    def _read(self, data: bytes, at: int) -> int:
         try:
             assert self._sink is not None
-            return self._read_body(data, self._sink)
+            return self._read_body(data, at, self._sink)
         except ChunkedError as error:
             raise BadRequest(str(error)) from error
 
-    def _read_head(self, data: bytes) -> bytes:
-        # Empty lines before a request line are skipped (RFC 9112 section 2.2), also one that comes in two pieces.
-        if self._partial is not None and self._partial.startswith(b"\r"):
-            self._partial = None
-            data = b"\r" + data
-        if self._partial is not None:
-            data, end = self._continue_head(data)
-            if end < 0:
-                return b""
-        else:
-            if data[0] == 0x0D:
-                data = _EMPTY_LINES.sub(b"", data)
-                if not data:
-                    return b""
-            end = data.find(b"\r\n\r\n")
-            if end < 0:
-                self._hold_head(data)
-                return b""
-        head = parse_request(data[:end], self._limits)
+    def _read_head(self, data: bytes, at: int) -> int:
+        if data[at] == 0x0D:
+            at = self._skip_empty_lines(data, at)
+            if at == len(data):
+                return at
+        end = data.find(b"\r\n\r\n", at)
+        if end < 0:
+            self._hold_head(data[at:])
+            return len(data)
+        head = parse_request(data[at:end], self._limits)
         sink = self._sink
         assert sink is not None
         if head.length == 0:
             self.state = _DONE
             sink.on_request(head, b"", True)
-            return data[end + 4 :]
+            return end + 4
         try:
-            body, complete, rest = self._begin_body(head.length, data[end + 4 :])
+            body, complete, at = self._begin_body(head.length, data, end + 4)
         except ChunkedError as error:
             raise BadRequest(str(error)) from error
         sink.on_request(head, body, complete)
-        return rest if complete else self._end_with_trailers(sink)
+        if not complete:
+            self._end_with_trailers(sink)
+        return at
+
+    def _skip_empty_lines(self, data: bytes, at: int) -> int:
+        match = _EMPTY_LINES.match(data, at)
+        assert match is not None
+        end = match.end()
+        self._empty_lines += (end - at) // 2
+        if self._empty_lines > _MOST_EMPTY_LINES:
+            raise BadRequest(f"more than {_MOST_EMPTY_LINES} empty lines before a request")
+        if end < len(data) and data[end:] != b"\r":
+            self._empty_lines = 0
+        return end
 
     def _check_partial(self, partial: bytearray, start: int) -> None:
         limits = self._limits
@@ -331,20 +370,32 @@ class ResponseReader(_Reader):
         self._sink = None
 
     def feed(self, data: bytes) -> None:
-        """Take bytes off the wire."""
+        """Take bytes off the wire, none to go on with those in hand."""
         self.began = True
+        at = 0
+        if self.unread:
+            data, at = self._in_hand(data)
+        elif self._partial is not None:
+            data = self._continue_head(data)
+        heads = _TURN_HEADS
         # Whatever follows a response belongs to nobody, even where the sink has sent the next request meanwhile.
-        while data and not self.surplus:
-            if self.state is _HEAD:
-                data = self._read_head(data)
-            elif self.state is _DONE:
+        while at < len(data) and not self.surplus:
+            state = self.state
+            if state is _HEAD:
+                if heads == 0:
+                    break
+                heads -= 1
+                at = self._read_head(data, at)
+            elif state is _DONE:
                 self.surplus = True
-                return
-            elif self.state is _TUNNEL:
-                self._partial = (self._partial or bytearray()) + data
-                return
+            elif state is _TUNNEL:
+                break
             else:
-                data = self._read(data)
+                at = self._read(data, at)
+                if self.state < _DONE and self.state is not _HEAD:
+                    break
+        if at < len(data) and not self.surplus:
+            self._keep(data, at)
 
     def eof(self) -> None:
         """Take the end of the app's stream: the end of a response that has no other, an error elsewhere."""
@@ -361,47 +412,44 @@ class ResponseReader(_Reader):
         elif self.state is not _DONE and self.state is not _TUNNEL:
             raise UpstreamReset("the app closed the connection before its response was complete")
 
-    def _read(self, data: bytes) -> bytes:
+    def _read(self, data: bytes, at: int) -> int:
         assert self._sink is not None
         try:
-            rest = self._read_body(data, self._sink)
+            return self._read_body(data, at, self._sink)
         except ChunkedError as error:
             raise UpstreamProtocolError(f"{error}, in the response") from error
-        return rest
 
-    def _read_head(self, data: bytes) -> bytes:
-        if self._partial is not None:
-            data, end = self._continue_head(data)
-            if end < 0:
-                return b""
-        else:
-            end = data.find(b"\r\n\r\n")
-            if end < 0:
-                self._hold_head(data)
-                return b""
-        if end > self._limits.header_bytes + _START_LINE:
+    def _read_head(self, data: bytes, at: int) -> int:
+        end = data.find(b"\r\n\r\n", at)
+        if end < 0:
+            self._hold_head(data[at:])
+            return len(data)
+        if end - at > self._limits.header_bytes + _START_LINE:
             raise UpstreamProtocolError(f"the response head is larger than {self._limits.header_bytes} bytes")
-        head = parse_response(data[:end], self._limits, self._method)
-        rest = data[end + 4 :]
+        head = parse_response(data[at:end], self._limits, self._method)
+        at = end + 4
         sink = self._sink
         assert sink is not None
         status = head.status
         if status < 200 and status != 101:
             sink.on_response(head, b"", True)
-            return rest
+            return at
         if status == 101 or (self._method == b"CONNECT" and status < 300):
             # What follows is the tunnel's; it is taken from here by `tunnel()`.
             self.state = _TUNNEL
-            self._partial = bytearray(rest) if rest else None
+            self._keep(data, at)
             sink.on_response(head, b"", True)
-            return b""
+            return len(data)
         try:
-            body, complete, rest = self._begin_body(head.length, rest)
+            body, complete, at = self._begin_body(head.length, data, at)
         except ChunkedError as error:
             raise UpstreamProtocolError(f"{error}, in the response") from error
-        self.surplus = bool(rest)
+        if complete:
+            self.surplus = at < len(data)
         sink.on_response(head, body, complete)
-        return rest if complete else self._end_with_trailers(sink)
+        if not complete:
+            self._end_with_trailers(sink)
+        return at
 
     def _check_partial(self, partial: bytearray, start: int) -> None:
         if _BARE_CR_OR_LF.search(partial, start):

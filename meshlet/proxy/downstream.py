@@ -8,7 +8,6 @@ any --refused--> LINGERING (the reply is out, the rest is read and thrown away) 
 
 from __future__ import annotations
 
-import asyncio
 from enum import IntEnum
 from typing import TYPE_CHECKING, cast
 
@@ -19,11 +18,14 @@ from meshlet.http.head import RequestHead, ResponseHead, field_value
 from meshlet.http.reader import RequestReader, State
 from meshlet.http.reply import Report, date_line, local_reply, own_response
 from meshlet.http.response import encode_response
+from meshlet.intake import FULL_READ, Intake
 from meshlet.proxy.exchange import Exchange, Progress
 from meshlet.proxy.transports import is_reset, peer_name, reset
 from meshlet.timers import NEVER
 
 if TYPE_CHECKING:
+    import asyncio
+
     from meshlet.http.answer import Answer
     from meshlet.proxy.listener import Listener
     from meshlet.proxy.relay import Relay
@@ -63,7 +65,7 @@ _PROBE_BETWEEN_CHUNKS = b"0"
 _DRAIN_IDLE = 1.0  # seconds
 
 
-class DownstreamConnection(asyncio.Protocol):
+class DownstreamConnection(Intake):
     """An HTTP/1.1 connection is its own single downstream stream. `wake` belongs to `Timers`."""
 
     __slots__ = (
@@ -73,15 +75,12 @@ class DownstreamConnection(asyncio.Protocol):
         "_deadline",
         "_discard",
         "_exchange",
-        "_half_closed",
         "_listener",
         "_phase",
         "_probed",
         "_reader",
-        "_reading",
         "_requests",
         "_scheme_lines",
-        "_transport",
         "_trusted",
         "_tunnel",
         "remote",
@@ -91,19 +90,17 @@ class DownstreamConnection(asyncio.Protocol):
 
     def __init__(self, listener: Listener, peer: object) -> None:
         """`peer` is the client's address, as `socket.accept` gives it."""
+        super().__init__()
         # per connection
         self._listener = listener
         self._reader = RequestReader(self, listener.settings.head_limits)
-        self._transport: asyncio.Transport
         #: the client's address and port, and without the port
         self.remote = peer_name(peer)
         self.remote_host = host = peer[0] if isinstance(peer, tuple) else "unknown"
         self._trusted = listener.settings.trusts(host)
         self._scheme_lines = b"x-forwarded-for: %b\r\nx-forwarded-proto: http\r\nx-request-id: " % host.encode()
         self._requests = 0
-        self._half_closed = False  # the client sends no more, but may still read
         self._probed = False
-        self._reading = True
         self._blocked = False  # more is waiting to be sent than the client takes
         self._tunnel: Relay | None = None
         self.wake = NEVER
@@ -139,19 +136,28 @@ class DownstreamConnection(asyncio.Protocol):
         if reader.state is _DONE:
             if reader.waiting > _PIPELINE:
                 self.pause_reading()
+        elif len(data) >= FULL_READ or reader.behind:
+            self._rest()
         elif self._phase is _IDLE and reader.head_began:
             self._await_head_end()
+
+    @property
+    def _behind(self) -> bool:
+        return self._reader.behind
+
+    def _read_on(self) -> None:
+        self.data_received(b"")
 
     def eof_received(self) -> bool:
         if self._exchange is None:
             # Its answers may still be on their way, with requests behind them that wait.
-            self._half_closed = self._phase is _FLUSHING
-            return self._half_closed
+            self.ended = self._phase is _FLUSHING
+            return self.ended
         if not self._exchange.whole:
             # A body cut short must not look whole to the app.
             self._exchange.fail(BadRequest("the client closed its side before the end of the request body"))
             return False
-        self._half_closed = True
+        self.ended = True
         # Its answer may still be read, or nobody may be there any more: an end of stream looks the same.
         runtime = self._listener.runtime
         runtime.timers.schedule(self, runtime.clock() + _PROBE_AFTER)
@@ -363,18 +369,6 @@ class DownstreamConnection(asyncio.Protocol):
         if self._phase is _TUNNEL:
             self._tunnel = relay
 
-    def pause_reading(self) -> None:
-        """Stop taking request bytes."""
-        if self._reading and not self._half_closed and not self._transport.is_closing():
-            self._reading = False
-            self._transport.pause_reading()
-
-    def resume_reading(self) -> None:
-        """Take request bytes again."""
-        if not self._reading and not self._transport.is_closing():
-            self._reading = True
-            self._transport.resume_reading()
-
     # --- between requests ---
 
     def drain(self) -> None:
@@ -408,7 +402,9 @@ class DownstreamConnection(asyncio.Protocol):
         if paused and self._reader.waiting > _PIPELINE:
             self.pause_reading()
         if self._phase is _IDLE:
-            if self._half_closed:
+            if self._reader.unread:
+                self._rest()
+            elif self.ended:
                 if not self._reader.pumping:
                     self._close()
             elif self._reader.head_began:
@@ -444,12 +440,12 @@ class DownstreamConnection(asyncio.Protocol):
         self._phase = _CLOSED
         self._transport.close()
         # What is still to be sent is sent, but a client that takes none of it is not waited for.
-        self._await(_LINGER if self._half_closed else 15 * _LINGER, self._listener.runtime.clock())
+        self._await(_LINGER if self.ended else 15 * _LINGER, self._listener.runtime.clock())
 
     def _linger(self) -> None:
         """End our side, and throw away what the client still sends, for a short while."""
         self._reader.stop()
-        if self._half_closed or self._transport.is_closing() or not self._transport.can_write_eof():
+        if self.ended or self._transport.is_closing() or not self._transport.can_write_eof():
             self._close()
             return
         self._phase = _LINGERING
@@ -467,7 +463,7 @@ class DownstreamConnection(asyncio.Protocol):
 
     def on_timer(self, now: float) -> float:
         """Act where the deadline has passed; it may have moved since this was scheduled."""
-        if self._half_closed and self._phase is _EXCHANGE:
+        if self.ended and self._phase is _EXCHANGE:
             again = self._probe(now)
             if again is not None:
                 return again

@@ -2,36 +2,43 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, cast
 
+from meshlet.intake import FULL_READ, Intake
 from meshlet.proxy.transports import reset
 from meshlet.timers import NEVER
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable
 
     from meshlet.proxy.settings import Runtime
 
 
-class RelayEnd(asyncio.Protocol):
+class RelayEnd(Intake):
     """One of the two connections of a relay: what it receives, the other one sends."""
 
-    __slots__ = ("_relay", "ended", "other", "received", "transport")
+    __slots__ = ("_relay", "other", "received")
 
     def __init__(self, relay: Relay) -> None:
+        super().__init__()
         self._relay = relay
-        self.transport: asyncio.Transport | None = None
-        self.other: asyncio.Transport | None = None  # the other end's transport
+        self.other: RelayEnd | None = None  # once both are joined
         self.received = 0  # bytes
-        self.ended = False  # no more bytes come
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)
+        self._transport = cast("asyncio.Transport", transport)
+
+    @property
+    def transport(self) -> asyncio.Transport:
+        """The connection."""
+        return self._transport
 
     def data_received(self, data: bytes) -> None:
         self.received += len(data)
-        self.other.write(data)  # type: ignore[union-attr]
+        self.other._transport.write(data)  # type: ignore[union-attr]  # noqa: SLF001 - of its own class
+        if len(data) >= FULL_READ:
+            self._rest()
 
     def eof_received(self) -> bool:
         self.ended = True
@@ -39,11 +46,11 @@ class RelayEnd(asyncio.Protocol):
         return True  # the other direction may go on
 
     def pause_writing(self) -> None:
-        if self.other is not None and not self.other.is_closing():
+        if self.other is not None:
             self.other.pause_reading()
 
     def resume_writing(self) -> None:
-        if self.other is not None and not self.other.is_closing():
+        if self.other is not None:
             self.other.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -67,9 +74,7 @@ class Relay:
     def start(self, from_downstream: bytes = b"", from_upstream: bytes = b"") -> None:
         """Join the two ends, which have their transports by now; begin with bytes received before."""
         down, up = self.downstream, self.upstream
-        assert down.transport is not None
-        assert up.transport is not None
-        down.other, up.other = up.transport, down.transport
+        down.other, up.other = up, down
         if from_downstream:
             down.data_received(from_downstream)
         if from_upstream:
@@ -85,33 +90,32 @@ class Relay:
         """One end has said its last byte: tell the other one, after all bytes before it."""
         if end.other is None:  # not joined yet; `start` makes up for it
             return
+        other = end.other.transport
         if self.downstream.ended and self.upstream.ended:
             # Both have ended: what is still in the buffers is sent, then both are closed.
-            end.other.close()
-            assert end.transport is not None
+            other.close()
             end.transport.close()
-        elif not end.other.is_closing() and end.other.can_write_eof():
-            end.other.write_eof()
+        elif not other.is_closing() and other.can_write_eof():
+            other.write_eof()
 
     def on_lost(self, end: RelayEnd, exc: Exception | None) -> None:
         """One end is gone: the other one must not take what it has for the whole."""
         other = end.other
         end.ended = True
-        if other is not None and not other.is_closing():
-            if exc is not None or not self._other_end(end).ended:
+        if other is not None and not other.transport.is_closing():
+            if exc is not None or not other.ended:
                 if not self._flag:
                     self._flag = "DC" if end is self.downstream else "UC"
-                reset(other)
+                reset(other.transport)
             else:
-                other.close()
+                other.transport.close()
         self._close()
 
     def abort(self, flag: str) -> None:
         """End both at once."""
         self._flag = self._flag or flag
         for end in (self.downstream, self.upstream):
-            if end.transport is not None:
-                reset(end.transport)
+            reset(end.transport)
         self._close()
 
     def on_timer(self, now: float) -> float:
@@ -122,9 +126,6 @@ class Relay:
             return NEVER
         self._moved = moved
         return now + self._idle_timeout
-
-    def _other_end(self, end: RelayEnd) -> RelayEnd:
-        return self.upstream if end is self.downstream else self.downstream
 
     def _close(self) -> None:
         if self._on_close is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import select
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -11,8 +10,11 @@ from meshlet.http.chunked import encode_chunk, encode_chunks, encode_last_chunk
 from meshlet.http.head import CHUNKED, HeadLimits, RequestHead
 from meshlet.http.reader import ResponseReader, ResponseSink
 from meshlet.http.request import encode_request
+from meshlet.intake import FULL_READ, Intake
 
 if TYPE_CHECKING:
+    import asyncio
+
     from meshlet.upstream.pool import Pool
 
 
@@ -28,7 +30,7 @@ class UpstreamUser(ResponseSink, Protocol):
         ...
 
 
-class UpstreamConnection(asyncio.Protocol):
+class UpstreamConnection(Intake):
     """An HTTP/1.1 connection is its own single upstream stream."""
 
     __slots__ = (
@@ -37,20 +39,17 @@ class UpstreamConnection(asyncio.Protocol):
         "_closed",
         "_pool",
         "_reader",
-        "_reading",
-        "_transport",
         "_user",
         "idle_since",
         "reused",
     )
 
     def __init__(self, pool: Pool, limits: HeadLimits) -> None:
+        super().__init__()
         # per connection
         self._pool = pool
         self._reader = ResponseReader(limits)
-        self._transport: asyncio.Transport
         self._closed = False
-        self._reading = True
         self._blocked = False  # more is waiting to be sent than the app takes
         self.idle_since = 0.0  # the clock's time when it last came back to the pool
         self.reused = False  # it has carried an exchange before
@@ -84,18 +83,6 @@ class UpstreamConnection(asyncio.Protocol):
         """End the request body."""
         if self._chunked:
             self._transport.write(encode_last_chunk(trailers))
-
-    def pause_reading(self) -> None:
-        """Stop taking response bytes."""
-        if self._reading and not self._transport.is_closing():
-            self._reading = False
-            self._transport.pause_reading()
-
-    def resume_reading(self) -> None:
-        """Take response bytes again."""
-        if not self._reading and not self._transport.is_closing():
-            self._reading = True
-            self._transport.resume_reading()
 
     def release(self, now: float) -> None:
         """Give the stream back after both messages ended cleanly."""
@@ -155,10 +142,21 @@ class UpstreamConnection(asyncio.Protocol):
             # Nobody asked: whatever this is, it must not become the next request's answer.
             self.abort()
             return
+        reader = self._reader
         try:
-            self._reader.feed(data)
+            reader.feed(data)
         except UpstreamError as error:
             self._fail(error)
+            return
+        if reader.unread or len(data) >= FULL_READ:
+            self._rest()
+
+    @property
+    def _behind(self) -> bool:
+        return self._reader.behind
+
+    def _read_on(self) -> None:
+        self.data_received(b"")
 
     def eof_received(self) -> bool:
         if self._user is not None:

@@ -137,6 +137,8 @@ def read_requests(pieces: Iterable[bytes], limits: HeadLimits | None = None) -> 
     try:
         for piece in pieces:
             recorder.reader.feed(piece)
+            while recorder.reader.behind:
+                recorder.reader.feed(b"")
     except BadRequest as error:
         return Outcome(tuple(recorder.messages), Refusal(type(error), error.status))
     return Outcome(tuple(recorder.messages), None)
@@ -152,6 +154,8 @@ def read_response(
     try:
         for piece in pieces:
             reader.feed(piece)
+            while reader.behind:
+                reader.feed(b"")
         if eof:
             reader.eof()
     except UpstreamError as error:
