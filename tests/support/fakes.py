@@ -60,13 +60,17 @@ class FakeLoop:
         for _ in range(100_000):
             if not self._ready and not self._events:
                 return
-            for _ in range(len(self._ready)):
-                handle = self._ready.popleft()
-                if not handle.cancelled():
-                    handle._run()
-            for _ in range(len(self._events)):
-                self._events.popleft()()
+            self.turn()
         raise AssertionError("the loop does not come to rest")
+
+    def turn(self) -> None:
+        """Run what is ready, then what the kernel has reported."""
+        for _ in range(len(self._ready)):
+            handle = self._ready.popleft()
+            if not handle.cancelled():
+                handle._run()
+        for _ in range(len(self._events)):
+            self._events.popleft()()
 
     def advance(self, seconds: float) -> None:
         """Let time pass, timer by timer."""

@@ -113,17 +113,104 @@ def test_what_waits_may_be_refused_when_its_turn_comes() -> None:
         sink.reader.next()
 
 
-def test_a_long_pipeline_that_is_answered_at_once_is_no_deep_recursion() -> None:
+def test_a_long_pipeline_that_is_answered_at_once_takes_many_turns_and_no_deep_recursion() -> None:
     sink = Sink()
     sink.answer_at_once = True
     sink.reader.feed(b"".join(GET % n for n in range(5000)))
+    assert turns(sink) >= 5000 // 16
     assert len(sink.calls) == 5000
     sink.reader.feed(GET % 1)
     sink.answer_at_once = False
     sink.reader.feed(GET % 2 + b"".join(GET % n for n in range(5000)))
     sink.answer_at_once = True
     sink.reader.next()
+    assert turns(sink) >= 5000 // 16
     assert len(sink.calls) == 10002
+
+
+def turns(sink: Sink) -> int:
+    """Go on to the end of what is in hand, a turn's worth at a time."""
+    count = 0
+    while sink.reader.behind:
+        before = len(sink.calls)
+        sink.reader.feed(b"")
+        assert 0 < len(sink.calls) - before <= 16
+        count += 1
+    return count
+
+
+def test_big_heads_fill_a_turn_by_their_bytes() -> None:
+    sink = Sink()
+    sink.answer_at_once = True
+    big = (GET % 1).replace(b"\r\n\r\n", b"\r\nA: %b\r\n\r\n" % (b"x" * 20_000))
+    sink.reader.feed(big * 12)
+    assert len(sink.calls) == 2
+    sink.reader.feed(b"")
+    assert len(sink.calls) == 4
+    assert turns(sink) == 4
+    assert len(sink.calls) == 12
+
+
+@pytest.mark.parametrize("payload", [b"x", b"\n", b"\r\n", b"123456789abcdef", b"0\r\n\r\n", b"1\r\nx\r\n"])
+def test_small_chunks_fill_a_turn_by_their_number(payload: bytes) -> None:
+    sink = Sink()
+    chunk = b"%x\r\n%b\r\n" % (len(payload), payload)
+    sink.reader.feed(post(b"Transfer-Encoding: chunked", b""))
+    sink.reader.feed(chunk * 20_000 + b"0\r\n\r\n")
+    while sink.reader.behind:
+        before = len(sink.calls)
+        sink.reader.feed(b"")
+        assert len(sink.calls) - before <= 2
+    assert sink.calls[-1] == ()
+    pieces = [call for call in sink.calls[1:-1] if isinstance(call, bytes)]
+    assert b"".join(pieces) == payload * 20_000
+    assert max(map(len, pieces)) <= 32_768
+
+
+def test_larger_chunks_fill_a_turn_too() -> None:
+    sink = Sink()
+    sink.reader.feed(post(b"Transfer-Encoding: chunked", b""))
+    sink.reader.feed((b"10;a=b\r\n%b\r\n" % (b"x" * 16)) * 1500 + b"0\r\n\r\n")
+    assert sink.calls[1] == b"x" * 16 * 1024
+    assert sink.reader.behind
+    sink.reader.feed(b"")
+    assert sink.calls[2:] == [b"x" * 16 * 476, ()]
+
+
+def test_what_comes_behind_a_turn_comes_after_it() -> None:
+    sink = Sink()
+    sink.answer_at_once = True
+    sink.reader.feed(b"".join(GET % n for n in range(20)) + b"GET /20 HTT")
+    sink.reader.feed(b"P/1.1\r\nHost: app\r\n\r\n" + GET % 21)
+    turns(sink)
+    assert sink.calls == [(b"/%d" % n, b"", True) for n in range(22)]
+
+
+def test_a_stopped_reader_has_nothing_in_hand() -> None:
+    sink = Sink()
+    sink.answer_at_once = True
+    sink.reader.feed(b"".join(GET % n for n in range(20)))
+    sink.reader.stop()
+    assert not sink.reader.behind
+    sink.reader.feed(GET % 1)
+    assert len(sink.calls) == 16
+
+
+def feed_all(sink: Sink, pieces: list[bytes]) -> None:
+    for piece in pieces:
+        sink.reader.feed(piece)
+
+
+def test_empty_lines_without_end_are_refused() -> None:
+    for pieces in ([b"\r\n" * 65], [b"\r\n"] * 65, [b"\r", b"\n"] * 65, [b"\r\n\r"] + [b"\n\r"] * 64):
+        sink = Sink()
+        with pytest.raises(BadRequest, match="64 empty lines"):
+            feed_all(sink, pieces)
+    sink = Sink()
+    sink.answer_at_once = True
+    for n in range(5):
+        sink.reader.feed(b"\r\n" * 64 + GET % n)
+    assert len(sink.calls) == 5
 
 
 def test_half_a_pipelined_head_goes_on_where_it_was_cut() -> None:
