@@ -249,9 +249,10 @@ class RequestReader(_Reader):
 
     def feed(self, data: bytes) -> None:
         """Take bytes off the wire, none to go on with those in hand."""
-        at = 0
+        at, far = 0, _TURN_BYTES
         if self.unread:
             data, at = self._in_hand(data)
+            far += at
         elif self._partial is not None:
             # An empty line before a request line may come in two pieces.
             if self._partial == b"\r":
@@ -259,27 +260,26 @@ class RequestReader(_Reader):
                 data = b"\r" + data
             else:
                 data = self._continue_head(data)
+        size = len(data)
         heads = _TURN_HEADS
-        far = at + _TURN_BYTES
         self.pumping = True
         try:
-            while at < len(data):
+            while at < size:
                 state = self.state
                 if state is _HEAD:
-                    if heads == 0 or at > far:
-                        break
+                    if not heads or at > far:
+                        self._keep(data, at)
+                        return
                     heads -= 1
                     at = self._read_head(data, at)
-                elif state < _DONE:
-                    at = self._read(data, at)
-                    if self.state < _DONE and self.state is not _HEAD:
-                        break
                 else:
-                    break
+                    if state < _DONE:
+                        at = self._read(data, at)
+                    if at < size and self.state is not _HEAD:
+                        self._keep(data, at)
+                        return
         finally:
             self.pumping = False
-        if at < len(data):
-            self._keep(data, at)
 
     def next(self) -> None:
         """Go on to the next request; the one before has been answered."""
@@ -377,25 +377,25 @@ class ResponseReader(_Reader):
             data, at = self._in_hand(data)
         elif self._partial is not None:
             data = self._continue_head(data)
+        size = len(data)
         heads = _TURN_HEADS
         # Whatever follows a response belongs to nobody, even where the sink has sent the next request meanwhile.
-        while at < len(data) and not self.surplus:
+        while at < size and not self.surplus:
             state = self.state
             if state is _HEAD:
-                if heads == 0:
-                    break
+                if not heads:
+                    self._keep(data, at)
+                    return
                 heads -= 1
                 at = self._read_head(data, at)
             elif state is _DONE:
                 self.surplus = True
-            elif state is _TUNNEL:
-                break
             else:
-                at = self._read(data, at)
-                if self.state < _DONE and self.state is not _HEAD:
-                    break
-        if at < len(data) and not self.surplus:
-            self._keep(data, at)
+                if state is not _TUNNEL:
+                    at = self._read(data, at)
+                if at < size and (self.state is _CHUNKED or self.state is _TUNNEL):
+                    self._keep(data, at)
+                    return
 
     def eof(self) -> None:
         """Take the end of the app's stream: the end of a response that has no other, an error elsewhere."""
@@ -444,8 +444,8 @@ class ResponseReader(_Reader):
             body, complete, at = self._begin_body(head.length, data, at)
         except ChunkedError as error:
             raise UpstreamProtocolError(f"{error}, in the response") from error
-        if complete:
-            self.surplus = at < len(data)
+        if complete and at < len(data):
+            self.surplus = True
         sink.on_response(head, body, complete)
         if not complete:
             self._end_with_trailers(sink)
