@@ -53,15 +53,17 @@ class Intake(asyncio.Protocol):
 
     def _rest(self) -> None:
         """Take no more bytes in this turn of the loop."""
-        if not self._resting and not self._transport.is_closing():
+        transport = self._transport
+        if not self._resting and not transport.is_closing() and transport.get_protocol() is self:
             self._resting = True
             if self._reading and not self.ended:
-                self._transport.pause_reading()
+                transport.pause_reading()
             asyncio.get_running_loop().call_soon(self._go_on)
 
     def _go_on(self) -> None:
         self._resting = False
         transport = self._transport
+        # Whoever took the transport over, as a tunnel does, sees to its reading.
         if transport.is_closing() or transport.get_protocol() is not self:
             return
         if self._reading and self._behind:

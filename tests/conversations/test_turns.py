@@ -194,6 +194,19 @@ def test_a_relay(protocol: str) -> None:
             assert other[0].takes() == b"x" * (1 << 22)
 
 
+def test_a_tunnel_that_begins_with_much_data() -> None:
+    with World(route={"upgrades": ["websocket"]}) as world:
+        client = world.client()
+        client.sends(head("GET / HTTP/1.1", "Host: a", "Connection: upgrade", "Upgrade: websocket"))
+        app = world.app()
+        app.takes()
+        switching = head("HTTP/1.1 101 Switching Protocols", "Connection: upgrade", "Upgrade: websocket")
+        app.sends(switching + b"x" * 250_000, b"y" * 250_000)
+        assert client.takes().endswith(b"x" * 250_000 + b"y" * 250_000)
+        client.sends(b"z" * 250_000)
+        assert app.takes() == b"z" * 250_000
+
+
 def test_a_relay_rests_no_longer_than_its_other_side_is_blocked() -> None:
     with World(listener={"protocol": "tcp"}) as world:
         client = world.client()
