@@ -31,8 +31,8 @@ _SMALL = b"|".join(rb"[%x%X]\r\n(?s:.{%d})\r\n" % (size, size, size) for size in
 _SMALL_CHUNK = re.compile(_SMALL)
 _SMALL_CHUNKS = re.compile(rb"(?:%b)++" % _SMALL)
 # The work of one call of `feed`: so many chunks, or so many bytes of small ones at the price of `_RUN_PRICE` each.
-_TURN = 1024
-_RUN = 4096
+_TURN = 256
+_RUN = 2048
 _RUN_PRICE = 32
 _LONGEST_SIZE_LINE = 1024
 # All chunk extensions of a body together: senders have no use for them, attackers do (they cost CPU and carry no data).

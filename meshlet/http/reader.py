@@ -51,8 +51,8 @@ _START_LINE = 128
 _MOST_EMPTY_LINES = 64
 # A turn's worth of heads: so many, and none begun past so many bytes. One that is answered by ourselves costs some
 # 25 µs; one that is proxied ends the turn anyway.
-_TURN_HEADS = 16
-_TURN_BYTES = 32768
+_TURN_HEADS = 8
+_TURN_BYTES = 16384
 
 
 class BodySink(Protocol):

@@ -14,7 +14,7 @@ from tests.conversations.world import GET, GOT_GET, GOT_OK, OK, App, Client, Wor
 from tests.support.wire import canonical, chunk, head, messages
 
 #: heads that are read in one turn, at most
-HEADS = 16
+HEADS = 8
 #: bytes that are read in one turn, at most
 READ = 262_144
 #: turns of the loop from a victim's request to its answer: one for each message
@@ -79,8 +79,10 @@ def test_requests_that_are_answered_here(name: str, connections: int) -> None:
         for attacker in attackers:
             attacker.put(GET * 1000)
         beside.asks()
-        for attacker in attackers:
-            assert 0 < attacker.received.count(b"HTTP/1.1 ") <= TURNS * HEADS
+        # Each has a turn when it comes; then they take turns, and all together take no more time than one.
+        answered = [attacker.received.count(b"HTTP/1.1 ") for attacker in attackers]
+        assert 0 < min(answered)
+        assert sum(answered) <= connections * HEADS + TURNS * HEADS
         world.loop.run()
         for attacker in attackers:
             assert attacker.takes().count(b"HTTP/1.1 ") == 1000
@@ -103,7 +105,7 @@ def test_a_request_body_of_small_chunks(payload: bytes, connections: int) -> Non
             attacker.put(small * count + b"0\r\n\r\n")
         beside.asks()
         for app in apps:
-            assert 0 < len(app.received) - app._named <= TURNS * 45_000
+            assert 0 < len(app.received) - app._named <= TURNS * 14_000
         world.loop.run()
         for attacker, app in zip(attackers, apps, strict=True):
             assert canonical(CHUNKED + app.takes()) == canonical(CHUNKED + chunk(payload * count) + b"0\r\n\r\n")
@@ -121,7 +123,7 @@ def test_a_response_body_of_small_chunks(payload: bytes) -> None:
         attacker, app = _asked(world)
         app.put(began + small * count + b"0\r\n\r\n")
         beside.asks()
-        assert 0 < len(attacker.received) <= TURNS * 45_000
+        assert 0 < len(attacker.received) <= TURNS * 14_000
         world.loop.run()
         (message,) = messages(attacker.takes())
         assert message.complete
