@@ -58,7 +58,7 @@ def request_bytes(port: int, headers: tuple[str, ...]) -> bytes:
 
 def run(port: int, rate: int, seconds: float, request: bytes, connections: int = 64) -> list[float]:
     """Send `rate` requests per second; the sorted latencies in seconds."""
-    with ExitStack() as stack, _precise_timers():
+    with ExitStack() as stack, precise_timers():
         poller = stack.enter_context(select.epoll())
         clients: dict[int, Client] = {}
         for _ in range(connections):
@@ -98,7 +98,7 @@ def _drive(poller: select.epoll, clients: dict[int, Client], request: bytes, rat
 
 
 @contextmanager
-def _precise_timers() -> Iterator[None]:
+def precise_timers() -> Iterator[None]:
     """No garbage collection of ours, and no timer slack (50 µs by default), in the measured latency."""
     slack = Path("/proc/self/timerslack_ns")
     gc.disable()

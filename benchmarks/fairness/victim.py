@@ -1,0 +1,116 @@
+"""The victim, a process of its own: `python -m benchmarks.fairness.victim PORT DIRECT_PORT SECONDS`.
+
+It asks through the proxy, and between those requests the same backend without the proxy: what that takes is the noise
+of the measurement. Like the attacker it says "ready" and reads from stdin when to begin; it prints all waits.
+"""
+
+from __future__ import annotations
+
+import json
+import select
+import socket
+import sys
+import time
+from contextlib import suppress
+
+from benchmarks.errors import BenchmarkError
+from benchmarks.fairness.schedule import INTERVAL, LIMIT, Schedule
+from benchmarks.openloop import Client, precise_timers
+
+_REQUEST = b"GET /victim HTTP/1.1\r\nHost: fairness\r\n\r\n"
+# Seconds. The proxy has seen a few requests before anything counts.
+_WARM_UP = 0.2
+
+
+class Asker:
+    """One keep-alive connection that asks by a schedule; a request waits for the answers of those before it."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._client = self._connect()
+        self._busy = False
+        self._schedule = Schedule(0.0, 0.0)
+        self.waits: list[float] = []
+        self.failed = 0
+
+    def _connect(self) -> Client:
+        sock = socket.create_connection(("127.0.0.1", self._port), timeout=LIMIT)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return Client(sock)
+
+    def begin(self, schedule: Schedule) -> None:
+        """Forget what was, and ask by this schedule from now on."""
+        self._schedule, self.waits, self.failed = schedule, [], 0
+
+    @property
+    def done(self) -> bool:
+        """Whether every request has come to its end."""
+        return len(self.waits) == self._schedule.count
+
+    @property
+    def sock(self) -> socket.socket:
+        """Of the connection as it is now."""
+        return self._client.sock
+
+    def wakes(self) -> float:
+        """When something has to be done although no byte has come."""
+        number = len(self.waits)
+        return self._schedule.expires(number) if self._busy else self._schedule.due(number)
+
+    def look(self, readable: bool) -> None:
+        """Do what there is to do now."""
+        try:
+            if readable and self._busy and self._client.finished():
+                self._end(self._schedule.wait(len(self.waits), time.monotonic()))
+            elif readable and not self._busy:
+                raise BenchmarkError("the proxy ended the connection, or sent what nobody asked for")
+            if not self.done and time.monotonic() >= self.wakes():
+                if self._busy:
+                    raise BenchmarkError("no answer in time")
+                self.sock.sendall(_REQUEST)
+                self._busy = True
+        except (OSError, BenchmarkError):
+            self._fail()
+
+    def _end(self, wait: float) -> None:
+        self.waits.append(wait)
+        self._busy = False
+
+    def _fail(self) -> None:
+        """Count the request as never answered, and go on with another connection."""
+        self.failed += 1
+        self._end(LIMIT)
+        self.sock.close()
+        with suppress(OSError):  # no proxy there any more: the next request fails at its time
+            self._client = self._connect()
+
+
+def ask(askers: list[Asker]) -> None:
+    """Until all are done."""
+    while waiting := [asker for asker in askers if not asker.done]:
+        now = time.monotonic()
+        socks = [asker.sock for asker in waiting if asker.sock.fileno() >= 0]
+        readable, _, _ = select.select(socks, (), (), max(min(asker.wakes() for asker in waiting) - now, 0.0))
+        for asker in waiting:
+            asker.look(asker.sock in readable)
+
+
+def main() -> None:
+    """Ask once through and through."""
+    port, direct_port, seconds = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+    proxied, direct = askers = [Asker(port), Asker(direct_port)]
+    with precise_timers():
+        _schedule(askers, time.monotonic(), _WARM_UP)
+        print("ready", flush=True)
+        _schedule(askers, float(sys.stdin.readline()), seconds)
+    print(json.dumps({"waits": proxied.waits, "failed": proxied.failed, "direct": direct.waits}))
+
+
+def _schedule(askers: list[Asker], start: float, seconds: float) -> None:
+    for place, asker in enumerate(askers):
+        asker.begin(Schedule(start + INTERVAL * place / len(askers), seconds))
+    ask(askers)
+
+
+if __name__ == "__main__":
+    main()
