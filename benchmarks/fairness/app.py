@@ -10,12 +10,8 @@ import sys
 from contextlib import suppress
 from threading import Thread
 
-from benchmarks.fairness.pump import Engine, Pump, Script
-
-_OTHER = Script(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
-_SCRIPTS = {
-    "/sink/upload": Script,  # reads all, and never answers
-}
+from benchmarks.fairness.attacks import app_scripts
+from benchmarks.fairness.pump import Engine, Pump
 
 
 def main() -> None:
@@ -30,7 +26,7 @@ def _serve(sock: socket.socket) -> None:
     """One connection, and one request on it."""
     with sock, suppress(OSError):
         engine = Engine()
-        engine.add(Pump(sock, script_of(_head(sock))))
+        engine.add(Pump(sock, app_scripts(target(_head(sock)))))
         while not engine.poll(-1):
             pass
 
@@ -43,11 +39,10 @@ def _head(sock: socket.socket) -> bytes:
     return head
 
 
-def script_of(head: bytes) -> Script:
-    """What the request asks for."""
-    target = head.partition(b"\r\n")[0].split(b" ")[1:2]
-    make = _SCRIPTS.get(target[0].decode("ascii", "replace")) if target else None
-    return make() if make else _OTHER
+def target(head: bytes) -> str:
+    """What the request line asks for."""
+    line = head.partition(b"\r\n")[0].decode("ascii", "replace")
+    return line.split(" ")[1] if line.count(" ") == 2 else ""
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from benchmarks.stats import Sample, median_of, percentile
@@ -22,6 +23,35 @@ def waits_sample(waits: Sequence[float], prefix: str = "") -> Sample:
     }
 
 
+class Measured(NamedTuple):
+    """What came of one slice."""
+
+    sample: Sample
+    unmeant: Sequence[str]
+    """Statuses that the attacker got and should not have got: the attack is another one than its title says."""
+
+
+@dataclass
+class Outcome:
+    """What came of one attack, by proxy."""
+
+    samples: dict[str, list[Sample]] = field(default_factory=dict)
+    """One for each round."""
+    unmeant: dict[str, set[str]] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+    """Why a proxy could not be measured."""
+
+    def add(self, proxy: str, measured: Measured) -> None:
+        """One more slice."""
+        self.samples.setdefault(proxy, []).append(measured.sample)
+        if measured.unmeant:
+            self.unmeant.setdefault(proxy, set()).update(measured.unmeant)
+
+    def median(self, proxy: str, figure: str) -> float | None:
+        """Over the rounds; None where there is none."""
+        return median_of(self.samples.get(proxy, ()), figure)
+
+
 class Verdict(NamedTuple):
     """meshlet's p99 under an attack beside what it may be, in ms; None: not measured."""
 
@@ -30,14 +60,14 @@ class Verdict(NamedTuple):
 
     @property
     def text(self) -> str:
-        """In a word."""
+        """In words."""
         if self.value is None or (self.bar is None and self.value > ENOUGH_MS):
             return "not measured"
         return "met" if self.bar is None or self.value <= self.bar else "not met"
 
 
-def verdict(samples: Mapping[str, Sequence[Sample]]) -> Verdict:
-    """Judge the samples of one attack, given by proxy; medians over the rounds."""
-    envoy = median_of(samples.get("envoy", ()), "p99_ms")
+def verdict(outcome: Outcome) -> Verdict:
+    """Judge meshlet's median; without Envoy it can still be good enough."""
+    envoy = outcome.median("envoy", "p99_ms")
     bar = None if envoy is None else max(ENOUGH_MS, TIMES_ENVOY * envoy)
-    return Verdict(median_of(samples.get("meshlet", ()), "p99_ms"), bar)
+    return Verdict(outcome.median("meshlet", "p99_ms"), bar)

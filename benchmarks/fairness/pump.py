@@ -92,7 +92,8 @@ class Engine:
 
     def poll(self, seconds: float) -> list[Pump]:
         """Move what can be moved at once, after so long a wait at most; the pumps whose peers have gone."""
-        return [pump for number, events in self._poller.poll(seconds) if not self._move(self._pumps[number], events)]
+        ready = [(self._pumps[number], events) for number, events in self._poller.poll(seconds)]
+        return [pump for pump, events in ready if not self._move(pump, events)]
 
     def bite(self, ticks: int) -> list[Pump]:
         """Send what is due of the paced scripts; the pumps whose peers have gone."""

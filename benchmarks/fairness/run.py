@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -14,17 +15,15 @@ from typing import Any
 
 from benchmarks import proxies
 from benchmarks.errors import BenchmarkError
-from benchmarks.fairness.figures import waits_sample
+from benchmarks.fairness.attacks import Attack
+from benchmarks.fairness.figures import Measured, waits_sample
 from benchmarks.fairness.schedule import LIMIT
 from benchmarks.fleet import wait_until_ready
-from benchmarks.host import Cores, pinned
+from benchmarks.host import Cores, fixed_loop, pinned
 from benchmarks.processes import free_port, running
 from benchmarks.proxies import Proxy
-from benchmarks.stats import Sample
 
 PEERS = Path(__file__).parent
-# What the victim's figures hang on comes before what makes the load: all of it shares a core.
-_NICE = ("nice", "-n", "-5")
 # Seconds from the last process's being ready to the attack.
 _LEAD = 0.1
 _GRACE = 10.0
@@ -50,57 +49,75 @@ def world(workdir: Path, cores: Cores, meshlet_protocol: str) -> Iterator[World]
     """All of it, ready to answer."""
     with ExitStack() as stack:
         backend, app, sink = (free_port() for _ in range(3))
-        for name, port, nice in (("backend", backend, _NICE), ("app", app, ())):
-            config = proxies.write_config(
-                f"{name}.conf", PEERS / "backend.conf.tmpl", workdir, {"name": name, "port": port}, ()
-            )
-            command = [*nice, *proxies.nginx_command(config)]
-            process = stack.enter_context(running(command, cores.load, workdir / f"{name}.log"))
+        for name, port in (("backend", backend), ("app", app)):
+            values = {"name": name, "port": port}
+            config = proxies.write_config(f"{name}.conf", PEERS / "backend.conf.tmpl", workdir, values, ())
+            log = workdir / f"{name}.log"
+            process = stack.enter_context(running(proxies.nginx_command(config), cores.load, log))
             wait_until_ready(process, port)
-        command = [sys.executable, "-m", "benchmarks.fairness.app", str(sink)]
-        process = stack.enter_context(running(command, cores.load, workdir / "sink.log"))
+            if name == "backend":
+                _prefer(process.tree())
+        process = stack.enter_context(running(_python("app", sink), cores.load, workdir / "sink.log"))
         wait_until_ready(process, sink)
         yield World(workdir, cores, backend, app, sink, meshlet_protocol)
 
 
-def measure(proxy: Proxy, attack: str, world_: World, seconds: float) -> tuple[Sample, dict[str, Any]]:
-    """The victim's waits and what the attacker did. Raises BenchmarkError where the proxy does not work at all."""
-    port = free_port()
+def _prefer(pids: Iterable[int]) -> None:
+    """Let what the victim's figures hang on come before what makes the load, which shares its core."""
+    for pid in pids:
+        with suppress(PermissionError):  # without the right to it, the figures are noisier
+            os.sched_setscheduler(pid, os.SCHED_RR, os.sched_param(1))
+
+
+def measure(proxy: Proxy, attack: Attack, behind: World, seconds: float) -> Measured:
+    """Start a proxy and attack it. Raises BenchmarkError where it does not work at all."""
+    port, relay_port, admin_port = (free_port() for _ in range(3))
     values = {
         "port": port,
-        "admin_port": free_port(),
-        "victim_port": world_.backend,
-        "app_port": world_.app,
-        "sink_port": world_.sink,
-        "meshlet_protocol": world_.meshlet_protocol,
+        "relay_port": relay_port,
+        "admin_port": admin_port,
+        "victim_port": behind.backend,
+        "app_port": behind.app,
+        "sink_port": behind.sink,
+        "meshlet_protocol": behind.meshlet_protocol,
     }
-    workdir = world_.workdir / f"{proxy.name}-{port}"
+    workdir = behind.workdir / f"{proxy.name}-{port}"
     workdir.mkdir()
     config = proxies.write_config(proxy.config, PEERS / f"{proxy.config}.tmpl", workdir, values, ())
-    with running(proxy.command(config), world_.cores.proxy, workdir / "log") as process:
+    with running(proxy.command(config), behind.cores.proxy, workdir / "log") as process:
         wait_until_ready(process, port, "/victim")
-        victim = (*_NICE, *_python("victim", port, world_.backend, seconds))
+        loops = [fixed_loop(behind.cores.proxy)]
         before = process.cpu_seconds()
-        seen, done = _together((victim, _python("attacker", attack, port, seconds)), world_.cores.load, seconds)
+        victim = _python("victim", port, behind.backend, seconds)
+        attacker = _python("attacker", attack.name, port, relay_port, seconds)
+        seen, done = _together(victim, attacker, behind.cores.load, seconds)
         process.check_alive()
         cpu = process.cpu_seconds() - before
+        loops.append(fixed_loop(behind.cores.proxy))
     sample = {
         **waits_sample(seen["waits"]),
+        **waits_sample(seen["replies"], "reply_"),
         **waits_sample(seen["direct"], "direct_"),
         "failed": float(seen["failed"]),
-        "cpu_s": cpu,
+        "connections": float(done["opened"]),
+        "sent_mb": done["sent"] / 1e6,
+        "received_mb": done["received"] / 1e6,
+        "proxy_cpu_s": cpu,
+        "attacker_cpu_s": done["cpu_s"],
+        "loop_ms": max(loops),
     }
-    return sample, done
+    return Measured(sample, [status for status in done["statuses"] if status not in attack.statuses])
 
 
 def _python(module: str, *arguments: object) -> tuple[str, ...]:
     return (sys.executable, "-m", f"benchmarks.fairness.{module}", *map(str, arguments))
 
 
-def _together(commands: Sequence[Sequence[str]], core: int, seconds: float) -> list[dict[str, Any]]:
-    """Run processes that begin at the same moment, once all are ready; what each of them printed."""
+def _together(victim: Sequence[str], attacker: Sequence[str], core: int, seconds: float) -> list[dict[str, Any]]:
+    """Run both from the same moment on, once both are ready; what each of them printed."""
     with ExitStack() as stack:
-        processes = [stack.enter_context(_player(command, core)) for command in commands]
+        processes = [stack.enter_context(_player(command, core)) for command in (victim, attacker)]
+        _prefer([processes[0].pid])
         for process in processes:
             assert process.stdout
             if process.stdout.readline() != "ready\n":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 # Seconds from one request of the victim to the next.
@@ -11,7 +12,8 @@ INTERVAL = 0.005
 LIMIT = 10.0
 
 
-class Schedule(NamedTuple):
+@dataclass(frozen=True)
+class Schedule:
     """The requests of one asker. They are due at fixed times, whatever became of the earlier ones."""
 
     start: float

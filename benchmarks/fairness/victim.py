@@ -30,7 +30,11 @@ class Asker:
         self._client = self._connect()
         self._busy = False
         self._schedule = Schedule(0.0, 0.0)
+        self._sent = 0.0
         self.waits: list[float] = []
+        """In seconds, from the time at which a request was due."""
+        self.replies: list[float] = []
+        """From the time at which it was sent."""
         self.failed = 0
 
     def _connect(self) -> Client:
@@ -40,7 +44,7 @@ class Asker:
 
     def begin(self, schedule: Schedule) -> None:
         """Forget what was, and ask by this schedule from now on."""
-        self._schedule, self.waits, self.failed = schedule, [], 0
+        self._schedule, self.waits, self.replies, self.failed = schedule, [], [], 0
 
     @property
     def done(self) -> bool:
@@ -57,31 +61,43 @@ class Asker:
         number = len(self.waits)
         return self._schedule.expires(number) if self._busy else self._schedule.due(number)
 
-    def look(self, readable: bool) -> None:
-        """Do what there is to do now."""
+    def look(self, readable: bool, now: float) -> None:
+        """Do what there is to do at this time."""
         try:
-            if readable and self._busy and self._client.finished():
-                self._end(self._schedule.wait(len(self.waits), time.monotonic()))
-            elif readable and not self._busy:
-                raise BenchmarkError("the proxy ended the connection, or sent what nobody asked for")
-            if not self.done and time.monotonic() >= self.wakes():
-                if self._busy:
-                    raise BenchmarkError("no answer in time")
-                self.sock.sendall(_REQUEST)
-                self._busy = True
+            if readable:
+                self._receive(now)
+            if not self.done and now >= self.wakes():
+                self._send_or_give_up(now)
         except (OSError, BenchmarkError):
             self._fail()
 
-    def _end(self, wait: float) -> None:
+    def _receive(self, now: float) -> None:
+        if not self._busy:  # a proxy may close a connection on which nothing is asked
+            self._reconnect()
+        elif self._client.finished():
+            self._end(self._schedule.wait(len(self.waits), now), now - self._sent)
+
+    def _send_or_give_up(self, now: float) -> None:
+        if self._busy:
+            self._fail()
+        else:
+            self.sock.sendall(_REQUEST)
+            self._busy, self._sent = True, now
+
+    def _end(self, wait: float, reply: float) -> None:
         self.waits.append(wait)
+        self.replies.append(reply)
         self._busy = False
 
     def _fail(self) -> None:
         """Count the request as never answered, and go on with another connection."""
         self.failed += 1
-        self._end(LIMIT)
+        self._end(LIMIT, LIMIT)
+        self._reconnect()
+
+    def _reconnect(self) -> None:
         self.sock.close()
-        with suppress(OSError):  # no proxy there any more: the next request fails at its time
+        with suppress(OSError):  # no proxy there any more: the next request fails when it is due
             self._client = self._connect()
 
 
@@ -92,7 +108,7 @@ def ask(askers: list[Asker]) -> None:
         socks = [asker.sock for asker in waiting if asker.sock.fileno() >= 0]
         readable, _, _ = select.select(socks, (), (), max(min(asker.wakes() for asker in waiting) - now, 0.0))
         for asker in waiting:
-            asker.look(asker.sock in readable)
+            asker.look(asker.sock in readable, time.monotonic())
 
 
 def main() -> None:
@@ -103,7 +119,8 @@ def main() -> None:
         _schedule(askers, time.monotonic(), _WARM_UP)
         print("ready", flush=True)
         _schedule(askers, float(sys.stdin.readline()), seconds)
-    print(json.dumps({"waits": proxied.waits, "failed": proxied.failed, "direct": direct.waits}))
+    seen = {"waits": proxied.waits, "replies": proxied.replies, "failed": proxied.failed, "direct": direct.waits}
+    print(json.dumps(seen))
 
 
 def _schedule(askers: list[Asker], start: float, seconds: float) -> None:
