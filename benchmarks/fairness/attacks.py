@@ -138,13 +138,15 @@ _ATTACKS = (
     Attack("upload-chunks", "upload of one-byte chunks, 8 MB/s", lambda: _chunked_upload(one_byte_chunks())),
     Attack(
         "upload-chunks-8",
-        "the same over eight connections",
+        "upload of one-byte chunks, 8 MB/s, eight connections",
         lambda: _chunked_upload(one_byte_chunks(), _EIGHT),
         _EIGHT,
     ),
     Attack("upload-mixed", "upload of chunks of 1 to 16 bytes, 8 MB/s", lambda: _chunked_upload(mixed_chunks())),
     Attack("response-chunks", "response of one-byte chunks", _asking("/sink/chunks"), statuses=("200",)),
-    Attack("response-chunks-8", "the same over eight connections", _asking("/sink/chunks"), _EIGHT, ("200",)),
+    Attack(
+        "response-chunks-8", "response of one-byte chunks, eight connections", _asking("/sink/chunks"), _EIGHT, ("200",)
+    ),
     # A proxy may end such an exchange: the attacker has further requests in line.
     Attack(
         "hints",
@@ -180,9 +182,9 @@ _ATTACKS = (
     Attack("accept-silent", "5,000 new connections a second, silent", flood=True),
     Attack("accept-byte", "5,000 new connections a second, one byte each", lambda: Script(b"G"), flood=True),
     Attack("upload", "upload at full speed", _upload),
-    Attack("upload-8", "the same over eight connections", _upload, _EIGHT),
+    Attack("upload-8", "upload at full speed, eight connections", _upload, _EIGHT),
     Attack("download", "download at full speed", _asking("/sink/download"), statuses=("200",)),
-    Attack("download-8", "the same over eight connections", _asking("/sink/download"), _EIGHT, ("200",)),
+    Attack("download-8", "download at full speed, eight connections", _asking("/sink/download"), _EIGHT, ("200",)),
     Attack(
         "relay",
         "TCP relay at full speed, both ways",
