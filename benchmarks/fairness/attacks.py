@@ -200,7 +200,7 @@ _ATTACKS = (
     ),
     Attack(
         "trailers",
-        "pipelined POSTs with 16 KB of chunk extensions and 60 KB of trailers",
+        "POSTs with 16 KB of chunk extensions, 60 KB of trailers",
         lambda: Script(cycle=repeated(trailers())),
         statuses=("200",),
     ),

@@ -65,7 +65,7 @@ def world(workdir: Path, cores: Cores, meshlet_protocol: str) -> Iterator[World]
 def _prefer(pids: Iterable[int]) -> None:
     """Let what the victim's figures hang on come before what makes the load, which shares its core."""
     for pid in pids:
-        with suppress(PermissionError):  # without the right to it, the figures are noisier
+        with suppress(PermissionError, ProcessLookupError):  # without the right to it, the figures are noisier
             os.sched_setscheduler(pid, os.SCHED_RR, os.sched_param(1))
 
 
@@ -125,8 +125,9 @@ def _together(victim: Sequence[str], attacker: Sequence[str], core: int, seconds
         start = monotonic() + _LEAD
         for process in processes:
             assert process.stdin
-            process.stdin.write(f"{start}\n")
-            process.stdin.flush()
+            with suppress(BrokenPipeError):  # it has ended already: the result tells why
+                process.stdin.write(f"{start}\n")
+                process.stdin.flush()
         return [_result(process, _LEAD + seconds + LIMIT + _GRACE) for process in processes]
 
 

@@ -80,6 +80,9 @@ class Asker:
     def _send_or_give_up(self, now: float) -> None:
         if self._busy:
             self._fail()
+        elif now >= self._schedule.expires(len(self.waits)):  # the one before it took all of its time
+            self.failed += 1
+            self.waits.append(LIMIT)
         else:
             self.sock.sendall(_REQUEST)
             self._busy, self._sent = True, now

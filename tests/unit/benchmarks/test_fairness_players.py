@@ -1,13 +1,17 @@
-"""The victim and the pump, over sockets of the test's own and with its own clock."""
+"""The players of the fairness run: the victim and the pump over sockets of the test's own, and how both are started."""
 
 from __future__ import annotations
 
+import os
 import socket
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
+from benchmarks.errors import BenchmarkError
 from benchmarks.fairness.pump import TICK, Engine, Pump, Script, Ticks
+from benchmarks.fairness.run import _together
 from benchmarks.fairness.schedule import INTERVAL, LIMIT, Schedule
 from benchmarks.fairness.victim import Asker
 
@@ -89,6 +93,18 @@ def test_no_answer_within_the_limit_counts_as_the_limit(proxy: Proxy) -> None:
     proxy.accept()
     proxy.asker.look(False, 100.0 + LIMIT)
     assert proxy.requests() == 1
+
+
+def test_what_has_expired_before_it_could_be_sent_is_not_sent(proxy: Proxy) -> None:
+    proxy.asker.look(False, 100.0)
+    proxy.asker.look(False, 200.0)
+    proxy.accept()
+    for _ in range(3):
+        proxy.asker.look(False, 200.0)
+    assert proxy.asker.done
+    assert (proxy.asker.waits, proxy.asker.failed) == ([LIMIT] * 4, 4)
+    assert proxy.requests() == 0
+    assert proxy.asker.replies == [LIMIT]
 
 
 @pytest.mark.parametrize("answer", [ANSWER.replace(b"200 OK", b"503 Service Unavailable"), b"HTTP/1.1 200 OK\r\n\r\n"])
@@ -214,3 +230,33 @@ def test_ticks() -> None:
     assert ticks.due(20.0) == 4  # what was missed for long is not sent at once
     assert ticks.due(20.0) == 0
     assert ticks.next == pytest.approx(20.0, abs=TICK)
+
+
+# --- the processes ---
+
+CORE = min(os.sched_getaffinity(0))
+
+
+def script(code: str) -> list[str]:
+    return [sys.executable, "-c", code]
+
+
+def test_players_begin_at_the_same_time() -> None:
+    player = script("""print('ready', flush=True); print('{"start": %s}' % input())""")
+    first, second = _together(player, player, CORE, 0.0)
+    assert first == second
+    assert first["start"] > 0
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import sys; sys.exit('no port')",
+        "print('ready', flush=True); input(); raise SystemExit('no port')",
+        "print('ready', flush=True); raise SystemExit('no port')",
+    ],
+)
+def test_a_player_that_fails_is_named_with_its_last_words(code: str) -> None:
+    good = script("print('ready', flush=True); print(input())")
+    with pytest.raises(BenchmarkError, match=r"failed: no port$"):
+        _together(good, script(code), CORE, 0.0)
