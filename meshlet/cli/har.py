@@ -18,7 +18,7 @@ from meshlet.telemetry.redact import REDACTED
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://(?P<authority>[^/?#*]*)(?P<target>[^#]*)", re.IGNORECASE)
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _ASCII = "".join(map(chr, range(0x21, 0x7F)))
-_HIDDEN_PAIR = re.compile(rf"(?:\A|(?<=[&;]))(?P<name>[^=&;]*)={re.escape(REDACTED)}(?:[&;]|\Z)")
+_HIDDEN_PAIR = re.compile(rf"(?:\A|(?<=[&;]))(?P<name>[^=&;]*)=[^&;]*?{re.escape(REDACTED)}[^&;]*(?:[&;]|\Z)")
 _HIDDEN_PATH_PAIR = re.compile(rf"[;&](?P<name>[^=;&/]*)={re.escape(REDACTED)}(?=[;&/]|\Z)")
 
 #: methods that only read (RFC 9110 section 9.2.1)

@@ -15,6 +15,7 @@ import click
 from meshlet.cli.har import SAFE, HarError, Recorded, Recording, read
 from meshlet.cli.tap import printable
 from meshlet.config.units import Address
+from meshlet.telemetry.redact import as_text, redact_target
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -223,7 +224,7 @@ def _tell(outcome: Outcome) -> None:
     if outcome.same and not outcome.error:
         return
     now = str(outcome.status) if outcome.status else f"no response: {outcome.error}"
-    what = printable(f"{request.method} {request.host}{request.target}")
+    what = printable(f"{request.method} {request.host}{_target(request)}")
     click.echo(f"{request.number}: {what}: {request.status or 'no response'} → {printable(now)}")
 
 
@@ -255,13 +256,18 @@ def _report(recording: Recording, outcomes: list[Outcome]) -> dict[str, Any]:
     }
 
 
+def _target(request: Recorded) -> str:
+    """Return what of the target may be printed: a browser's file has all of it."""
+    return as_text(redact_target(request.target.encode()))
+
+
 def _told(outcome: Outcome) -> dict[str, Any]:
     request = outcome.request
     return {
         "number": request.number,
         "method": request.method,
         "host": request.host,
-        "target": request.target,
+        "target": _target(request),
         "recorded": request.status,
         "status": outcome.status,
         "error": outcome.error,

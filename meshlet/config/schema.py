@@ -723,7 +723,10 @@ class Tap(_Strict):
 
     redact: Annotated[
         tuple[FieldName, ...],
-        Meta(description="header fields whose values are hidden, besides authorization, cookies and the like"),
+        Meta(
+            description="names of header fields, parameters and JSON keys that are hidden, in any spelling, besides those"
+            " of docs/tap.md"
+        ),
     ] = ()
     max_body: Annotated[Size, Meta(description="bytes of each body that a tap can ask for; 0: none")] = Size(65536)
 

@@ -3,120 +3,120 @@
 from __future__ import annotations
 
 import re
-import string
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
+from meshlet.telemetry.redact_json import redact_json
+from meshlet.telemetry.secret_names import bare, is_secret
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 #: what stands in place of a secret
 REDACTED = "[redacted]"
 _REDACTED = REDACTED.encode()
 
-#: fields whose values are hidden, besides those whose names say that they are secrets
-_FIELDS = frozenset(
-    {
-        b"authentication-info",
-        b"cookie",
-        b"cookie2",
-        b"private-token",
-        b"proxy-authentication-info",
-        b"set-cookie",
-        b"set-cookie2",
-        b"x-auth-key",
-        b"x-goog-iap-jwt-assertion",
-        b"x-jwt",
-    }
-)
 #: fields that hold a URL, of which only the secrets are hidden
 _URL_FIELDS = frozenset(
     {
-        b"content-location",
-        b"location",
-        b"referer",
-        b"refresh",
-        b"x-envoy-original-path",
-        b"x-forwarded-uri",
-        b"x-original-uri",
-        b"x-original-url",
-        b"x-rewrite-url",
+        "content-location",
+        "location",
+        "referer",
+        "refresh",
+        "x-envoy-original-path",
+        "x-forwarded-uri",
+        "x-original-uri",
+        "x-original-url",
+        "x-rewrite-url",
     }
 )
-# Unmistakable wherever they stand in a name that is in lower case and without separators.
-_PARTS = (
-    *(b"accesskey", b"apikey", b"assertion", b"authorization", b"credential", b"passphrase", b"passwd", b"password"),
-    *(b"privatekey", b"secret", b"sessid", b"sessionid", b"signature", b"token", b"verifier"),
-)
-# Only as words of a parameter's name: `auth_code` and `sv.sig`, and neither `keyword` nor `design`.
-_WORDS = frozenset(
-    {
-        *(b"auth", b"bearer", b"code", b"hmac", b"jwt", b"key", b"otp", b"pass", b"pin", b"pw", b"pwd", b"saml"),
-        *(b"sid", b"sig", b"ticket"),
-    }
-)
-_SEPARATORS = bytes(set(range(128)) - set(string.ascii_letters.encode() + string.digits.encode()))
-_WORD = re.compile(rb"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
-_PAIR = re.compile(rb"(?P<before>^|[?&;])(?P<name>[^=&;?]*)=(?P<value>[^&;]+)")
+# Some servers separate by `;` too, and a URL in a value has parameters of its own.
+_PAIR = re.compile(rb"(?:^|[?;])(?P<name>[^=;?]*)=(?P<value>[^;?]+)")
 # A path may have parameters too (RFC 3986 section 3.3), such as `;jsessionid=`; `&` is a query's whose `?` is missing.
-_PATH_PAIR = re.compile(rb"(?P<before>[;&])(?P<name>[^=;&/]*)=(?P<value>[^;&/]+)")
+_PATH_PAIR = re.compile(rb"[;&](?P<name>[^=;&/]*)=(?P<value>[^;&/]+)")
 # A password may hold an `@` although it should not.
-_USER = re.compile(rb"(?:\A|(?<=:))//[^/?#]*@")
+_USER = re.compile(rb"(?:\A|(?<=[:=]))//[^/?#]*@")
 
 
 class Redactor:
-    """Writes fields as text, without their secrets. `further`: names of fields to hide as well."""
+    """Says which names hide their values, and writes fields as text without these.
+
+    `further`: names besides those that `is_secret` knows, in whatever spelling: `x-mine` is `X_Mine` and `xMine` too.
+    """
 
     def __init__(self, further: Iterable[str] = ()) -> None:
-        self._further = frozenset(name.lower().encode() for name in further)
+        self._further = frozenset(map(bare, further))
+
+    def hides(self, name: str) -> bool:
+        """Say whether what has this name is a secret."""
+        return is_secret(name) or bare(name) in self._further
 
     def fields(self, lines: Iterable[bytes]) -> list[tuple[str, str]]:
         """Return names and values of field lines, in their order."""
         found = []
         for line in lines:
             name, _, value = line.partition(b":")
-            found.append((as_text(name), self._value(name.lower(), value.strip(b" \t"))))
+            found.append((as_text(name), self._value(as_text(name), value.strip(b" \t"))))
         return found
 
-    def _value(self, name: bytes, value: bytes) -> str:
-        if name in _FIELDS or name in self._further:
-            return REDACTED
-        # Those of CORS have no secrets, but -allow-credentials.
-        if _has_secret_part(name) and not name.startswith(b"access-control-"):
-            return REDACTED
-        return as_text(redact_target(value) if name in _URL_FIELDS else value)
+    def _value(self, name: str, value: bytes) -> str:
+        if name.lower() in _URL_FIELDS and bare(name) not in self._further:
+            return as_text(redact_target(value, self.hides))
+        return REDACTED if self.hides(name) else as_text(value)
 
 
-def redact_target(target: bytes) -> bytes:
+def redact_target(target: bytes, hides: Callable[[str], bool] = is_secret) -> bytes:
     """Return a request target, or a URL, without its user and the secrets among its parameters."""
     target, hash_, fragment = target.partition(b"#")
     path, mark, query = target.partition(b"?")
     path = _without_user(path)
     if b"=" in path:
-        path = _PATH_PAIR.sub(_hide, path)
+        path = _PATH_PAIR.sub(lambda pair: _path_pair(pair, hides), path)
     # What a client gets in a fragment is written like a query (RFC 6749 section 4.2.2).
-    return path + mark + redact_pairs(query) + hash_ + redact_pairs(fragment)
+    return path + mark + redact_pairs(query, hides) + hash_ + redact_pairs(fragment, hides)
 
 
-def redact_pairs(pairs: bytes) -> bytes:
-    """Return a query string or a form with the values of secrets replaced."""
-    return _PAIR.sub(_hide, pairs) if b"=" in pairs else pairs
+def redact_pairs(pairs: bytes, hides: Callable[[str], bool] = is_secret) -> bytes:
+    """Return a query string or a form with the values of secrets replaced, and those that are JSON with secrets."""
+    return b"&".join([_pair(each, hides) for each in pairs.split(b"&")]) if b"=" in pairs else pairs
 
 
-def _hide(match: re.Match[bytes]) -> bytes:
-    name = unquote_to_bytes(match["name"].replace(b"+", b" "))
-    if _has_secret_part(name.lower()) or any(word.lower() in _WORDS for word in _WORD.findall(name)):
-        return b"%b%b=%b" % (match["before"], match["name"], _REDACTED)
-    return b"%b%b=%b" % (match["before"], match["name"], _without_user(match["value"]))
+def _pair(text: bytes, hides: Callable[[str], bool]) -> bytes:
+    """Return what stands between two `&`. A secret goes up to the end: what looks like another pair may be part of it.
+
+    JSON with secrets are such as the `variables` of GraphQL, and the `payload` of a webhook.
+    """
+    text = _without_user(text)
+    has_json = _has_json_secret(text, hides)
+    for pair in _PAIR.finditer(text):
+        if has_json or _is_secret(pair, hides):
+            return text[: pair.start("value")] + _REDACTED
+    return text
+
+
+def _path_pair(pair: re.Match[bytes], hides: Callable[[str], bool]) -> bytes:
+    if not _is_secret(pair, hides):
+        return pair[0]
+    return pair.string[pair.start() : pair.start("value")] + _REDACTED
+
+
+def _is_secret(pair: re.Match[bytes], hides: Callable[[str], bool]) -> bool:
+    return hides(_unquoted(pair["name"]).decode(errors="ignore"))
+
+
+def _has_json_secret(value: bytes, hides: Callable[[str], bool]) -> bool:
+    if b'"' not in value and b"%22" not in value:
+        return False
+    plain = _unquoted(value)
+    return redact_json(plain, hides) != plain
+
+
+def _unquoted(text: bytes) -> bytes:
+    return unquote_to_bytes(text.replace(b"+", b" "))
 
 
 def _without_user(url: bytes) -> bytes:
     return _USER.sub(b"//%b@" % _REDACTED, url) if b"//" in url else url
-
-
-def _has_secret_part(name: bytes) -> bool:
-    letters = name.translate(None, _SEPARATORS)
-    return any(part in letters for part in _PARTS)
 
 
 def as_text(value: bytes) -> str:

@@ -195,6 +195,22 @@ def test_an_exchange_from_head_to_body() -> None:
         }
 
 
+def test_secrets_in_bodies_never_leave_the_data_plane() -> None:
+    with World() as world:
+        read = _open(world, bodies=30)
+        client = world.client()
+        lines = ("POST / HTTP/1.1", "Host: a", "Content-Type: application/json", "Content-Length: 40")
+        client.sends(head(*lines), b'{"a": 1, "pass', b'word": "s3cret-s3cret-abc"}')
+        app = world.app()
+        app.takes()
+        app.sends(head("HTTP/1.1 200 OK", "Content-Type: text/json", "Content-Length: 16"), b'{"access": true}')
+        client.takes()
+        (entry,) = _read(world, read)
+        assert entry["request"]["body"] == {"cut": True, "text": '{"a": 1, "password": "[redacted]"', "redacted": True}
+        assert entry["response"]["body"] == {"cut": False, "text": '{"access": "[redacted]"}', "redacted": True}
+        assert b"s3cret-s3cret-abc" in app.received  # hidden from those who look, and from nobody else
+
+
 def test_bodies_in_pieces_are_cut_where_asked() -> None:
     with World() as world:
         read = _open(world, bodies=7)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 
+from meshlet.telemetry.redact import REDACTED, redact_target
+
 if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.util.instrumentation import InstrumentationScope
@@ -22,11 +24,6 @@ if TYPE_CHECKING:
     Attributes = dict[str, str | int | float]
 
 _METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
-# Parameters that sign a URL: who has their values can use it. The conventions' list, and those on it before.
-_SECRETS = re.compile(
-    r"(?P<name>(?:\A|&)(?:AWSAccessKeyId|Signature|X-Amz-Credential|X-Amz-Security-Token|X-Amz-Signature"
-    r"|X-Goog-Signature|sig)=)[^&]*"
-)
 _ADDRESS = re.compile(r"(?:\[(?P<ipv6>[^\[\]]*)\]|(?P<host>[^:\[\]]*))(?::(?P<port>[0-9]{1,5}))?")
 # The SDK knows the keys of Trace Context level 1 only, and complains about others in its log.
 _TRACESTATE_KEY = re.compile(r"[a-z][a-z0-9_\-*/]{0,255}|[a-z0-9][a-z0-9_\-*/]{0,240}@[a-z][a-z0-9_\-*/]{0,13}")
@@ -75,7 +72,8 @@ class _Maker:
         self._trace_id = int(ended.trace_id, 16)
         self._state = _trace_state(ended.tracestate)
         self._method = _text(ended.method)
-        self._target = _text(ended.target)
+        # The conventions have another word for it (`url.query`).
+        self._target = _text(redact_target(ended.target)).replace(REDACTED, "REDACTED")
 
     def server(self) -> ReadableSpan:
         ended = self._ended
@@ -90,7 +88,7 @@ class _Maker:
         if ended.remote_host:
             attributes["client.address"] = ended.remote_host
         if query:
-            attributes["url.query"] = redacted(query)
+            attributes["url.query"] = query
         attributes |= _address("network.peer", ended.remote)
         if ended.user_agent is not None:
             attributes["user_agent.original"] = _text(ended.user_agent)
@@ -161,7 +159,7 @@ class _Maker:
         if ended.method == b"CONNECT":
             return {"url.full": f"{scheme}://{self._target}"}
         path, mark, query = self._target.partition("?")
-        return {"url.full": f"{scheme}://{authority}{'' if path == '*' else path}{mark}{redacted(query)}"}
+        return {"url.full": f"{scheme}://{authority}{'' if path == '*' else path}{mark}{query}"}
 
     def _span(
         self, span_id: bytes, kind: SpanKind, attributes: Attributes, outcome: _Outcome, period: tuple[float, float]
@@ -199,11 +197,6 @@ class _Maker:
             end_time=start + int(max(began, over) * 1e9),
             instrumentation_scope=self._scope,
         )
-
-
-def redacted(query: str) -> str:
-    """Hide the values of parameters that sign a URL."""
-    return _SECRETS.sub(r"\g<name>REDACTED", query)
 
 
 def _address(prefix: str, address: str) -> Attributes:

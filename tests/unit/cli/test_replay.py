@@ -131,7 +131,7 @@ def test_bodies_that_are_not_whole(replay: Replay, origin: Recorder, request_par
 
 def test_hidden_values_are_left_out_and_that_is_said(replay: Replay, origin: Recorder) -> None:
     headers = {"Host": "shop", "Authorization": "[redacted]", "Referer": "/x?token=[redacted]", "X-A": "1"}
-    target = "a;jsessionid=[redacted]/b?b=1&token=[redacted]&c=2&sig=[redacted]"
+    target = "a;jsessionid=[redacted]/b?b=1&token=[redacted]&c=2&next=/d?pin=[redacted]&sig=[redacted]"
     result = replay(origin, entry(url=f"http://shop/{target}", headers=headers))
     assert origin.received == [b"GET /a/b?b=1&c=2 HTTP/1.1\r\nHost: shop\r\nX-A: 1\r\n\r\n"]
     assert "hides their values: " in result.stdout
@@ -140,6 +140,7 @@ def test_hidden_values_are_left_out_and_that_is_said(replay: Replay, origin: Rec
         "referer (1)",
         "jsessionid in the URL (1)",
         "token in the URL (1)",
+        "next in the URL (1)",
         "sig in the URL (1)",
     ):
         assert name in result.stdout
@@ -158,6 +159,14 @@ def test_statuses_are_compared(replay: Replay, origin: Recorder) -> None:
     assert "2: GET shop/was-bad: 503 → 200\n" in result.stdout
     assert "3: GET shop/a: no response → 200\n" in result.stdout
     assert "sent 3: 1 with the recorded status, 2 with another one" in result.stdout
+
+
+def test_secrets_of_a_browsers_file_are_sent_and_not_printed(replay: Replay, origin: Recorder) -> None:
+    recorded = entry(url="http://shop/a?session=s3cret&b=1", status=404)
+    for result in (replay(origin, recorded), replay(origin, recorded, "--output", "json")):
+        assert "/a?session=[redacted]&b=1" in result.stdout
+        assert "s3cret" not in result.output
+    assert all(b"GET /a?session=s3cret&b=1 " in each for each in origin.received)
 
 
 def test_a_report_for_programs(replay: Replay, origin: Recorder) -> None:

@@ -226,6 +226,8 @@ def test_the_bounds_hold_whatever_comes(ended: list[EndedRequest], keep: int, ma
 
 def test_secrets_in_targets_are_hidden() -> None:
     assert explained(target=b"/a?token=abc&page=2")["target"] == "/a?token=[redacted]&page=2"
+    target = b"/a;jsessionid=abc?session=abc&cred=abc&userkey=abc&samlart=abc&page=2"
+    assert b"abc" not in explained(target=target)["target"].encode()
     assert explained(target=b"http://me:pw@host/\x1b")["target"] == "http://[redacted]@host/\\x1b"
 
 

@@ -25,7 +25,19 @@ from meshlet.telemetry.redact import REDACTED, Redactor, as_text, printable, red
         "X-Hub-Signature",
         "X-Csrf-Token",
         "X-Session-Id",
+        "X-Auth",
+        "Authentication",
+        "X-Bearer",
+        "X-User-Jwt",
+        "X-Amzn-Oidc-Data",
+        "X-Functions-Key",
+        "Ocp-Apim-Subscription-Key",
+        "X-Otp",
+        "X-Session",
+        "DPoP",
+        "Sec-WebSocket-Protocol",
         "x-mine",
+        "X_Mine",
     ],
 )
 def test_fields_that_are_hidden(name: str) -> None:
@@ -44,6 +56,10 @@ def test_fields_that_are_hidden(name: str) -> None:
         "Empty:",
         "Idempotency-Key: 7",
         "Access-Control-Allow-Credentials: true",
+        "Access-Control-Allow-Origin: *",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        "WWW-Authenticate: Bearer",
+        "X-Request-Id: 7",
     ],
 )
 def test_fields_that_are_shown(line: str) -> None:
@@ -74,14 +90,24 @@ def test_urls_in_fields() -> None:
         ("token=abc", "token=[redacted]"),
         ("token=abc&page=2", "token=[redacted]&page=2"),
         ("a=1&access_token=abc&b=2", "a=1&access_token=[redacted]&b=2"),
-        ("a=1;PASSWORD=abc;b", "a=1;PASSWORD=[redacted];b"),
-        ("se=1&sig=abc;code=x", "se=1&sig=[redacted];code=[redacted]"),
+        ("a=1;PASSWORD=abc;b&c=1", "a=1;PASSWORD=[redacted]&c=1"),
+        ("se=1&sig=abc;code=x", "se=1&sig=[redacted]"),
         ("X-Amz-Signature=abc&X-Amz-Date=1", "X-Amz-Signature=[redacted]&X-Amz-Date=1"),
         ("acc%65ss%5Ftoken=abc", "acc%65ss%5Ftoken=[redacted]"),
         ("user[password]=abc", "user[password]=[redacted]"),
         ("auth_code=abc&authCode=abc&design=x", "auth_code=[redacted]&authCode=[redacted]&design=x"),
         ("API_KEY=abc&apiKey=abc&APIKey=abc", "API_KEY=[redacted]&apiKey=[redacted]&APIKey=[redacted]"),
         ("PHPSESSID=abc", "PHPSESSID=[redacted]"),
+        ("session=abc&sess=abc&passcode=1", "session=[redacted]&sess=[redacted]&passcode=[redacted]"),
+        ("cred=abc&authcode=abc&userkey=abc", "cred=[redacted]&authcode=[redacted]&userkey=[redacted]"),
+        ("access=abc&refresh=abc&samlart=abc", "access=[redacted]&refresh=[redacted]&samlart=[redacted]"),
+        ("access_level=1&refresh_rate=2&next_page_token=3", "access_level=1&refresh_rate=2&next_page_token=3"),
+        ("password=ab;c=d&e=1", "password=[redacted]&e=1"),
+        ("next=/cb?token=abc&a=1", "next=/cb?token=[redacted]&a=1"),
+        ("variables=%7B%22password%22%3A%22x%22%7D&a=1", "variables=[redacted]&a=1"),
+        ('variables={"a":[{"pin":1}],"b":"?;="}&a=1', "variables=[redacted]&a=1"),
+        ("variables=%7B%22a%22%3A%22password%22%7D", "variables=%7B%22a%22%3A%22password%22%7D"),
+        ("next=//me:p;w@host/&a=1", "next=//[redacted]@host/&a=1"),
         ("client+secret=abc", "client+secret=[redacted]"),
         ("key=abc&keyboard=x&monkey=3", "key=[redacted]&keyboard=x&monkey=3"),
         ("access-control-token=abc", "access-control-token=[redacted]"),
@@ -147,3 +173,18 @@ def test_only_secrets_go_and_nothing_else_changes(pairs: list[tuple[str, str]]) 
 @given(st.text(), st.text(alphabet=st.characters(codec="utf-8", exclude_characters="&;#"), min_size=1))
 def test_no_value_of_a_secret_is_left(before: str, value: str) -> None:
     assert redact_target(f"/?{before}&token={value}".encode()).endswith(b"&token=[redacted]")
+
+
+def test_names_of_ones_own_hide_parameters_and_urls_too() -> None:
+    redactor = Redactor(["X-Mine", "Location"])
+    assert redactor.fields([b"Referer: /a?xMine=b&c=d", b"Location: /e"]) == [
+        ("Referer", "/a?xMine=[redacted]&c=d"),
+        ("Location", REDACTED),
+    ]
+    assert redact_target(b"/a;x_mine=b?x-mine=c", redactor.hides) == b"/a;x_mine=[redacted]?x-mine=[redacted]"
+
+
+@given(st.lists(st.sampled_from(["token=", "a=", "&", ";", "?", "/", "#", "x", '"', ":", "//", "@", "%22", "{", "+"])))
+def test_a_target_comes_to_the_same_the_second_time(pieces: list[str]) -> None:
+    once = redact_target("".join(pieces).encode())
+    assert redact_target(once) == once

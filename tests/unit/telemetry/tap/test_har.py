@@ -150,6 +150,24 @@ def test_an_entry(shown: Callable[..., dict[str, Any]]) -> None:
     assert entry["response"]["content"] == {"size": 2, "mimeType": "text/plain", "text": "hi", "_cut": False}
 
 
+def test_secrets_in_json_are_in_neither_message(shown: Callable[..., dict[str, Any]]) -> None:
+    entry = har_entry(
+        shown(
+            "POST /x?sess=s3cret HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nX-Auth: s3cret",
+            b'{"user": {"password": "s3cret"}, "a": 1}',
+            (
+                "HTTP/1.1 200 OK\r\nContent-Type: application/problem+json",
+                b'[{"access": "s3cret", "b": 2}, {"pin": 123',
+            ),
+        )
+    )
+    assert "s3cret" not in json.dumps(entry)
+    body = entry["request"]["postData"]
+    assert (body["text"], body["_redacted"]) == ('{"user": {"password": "[redacted]"}, "a": 1}', True)
+    content = entry["response"]["content"]
+    assert (content["text"], content["_redacted"]) == ('[{"access": "[redacted]", "b": 2}, {"pin": "[redacted]"', True)
+
+
 @pytest.mark.parametrize("times", [(None, None), (0.1, None), (None, 0.4), (0.4, 0.1), (9.0, 9.0)])
 def test_timings_add_up(shown: Callable[..., dict[str, Any]], times: tuple[float | None, float | None]) -> None:
     entry = har_entry(shown(request_seconds=times[0], response_seconds=times[1]))

@@ -215,6 +215,19 @@ def test_a_cut_within_a_character(taps: Taps, cut: int) -> None:
     assert body["cut"] is (cut < 6)
 
 
+def test_nothing_is_redacted_for_nobody(taps: Taps, monkeypatch: pytest.MonkeyPatch) -> None:
+    judged: list[str] = []
+    monkeypatch.setattr("meshlet.telemetry.redact.is_secret", judged.append)
+    secret = "GET /a?token=b HTTP/1.1\r\nHost: a\r\nX-Auth: c"
+    play(taps, secret, b'{"password": 1}')
+    others = TapRead("t", TapFilter(status=("5xx",)), bodies=100)
+    taps.read(others)
+    play(taps, secret, b'{"password": 1}')
+    assert judged == []
+    play(taps, secret, b'{"password": 1}', status=500)
+    assert {"X-Auth", "token", "password"} <= set(judged)
+
+
 def test_listening_costs_nothing_while_it_is_off(taps: Taps) -> None:
     assert taps.begin(came()) is None
     assert taps._room.left == hub._IN_FLIGHT

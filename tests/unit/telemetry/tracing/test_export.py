@@ -197,12 +197,16 @@ async def test_a_method_that_nobody_knows_is_no_part_of_a_name() -> None:
     assert span.attributes["http.request.method_original"] == "BREW"
 
 
-async def test_what_signs_a_url_is_hidden() -> None:
-    query = b"/a?X-Amz-Signature=s3cret&b=c&sig=s3cret&design=1&Signature=s3cret&X-Goog-Signature=&sig"
-    hidden = "X-Amz-Signature=REDACTED&b=c&sig=REDACTED&design=1&Signature=REDACTED&X-Goog-Signature=REDACTED&sig"
-    assert (await server_span(FakeRecord(target=query))).attributes["url.query"] == hidden
+async def test_secrets_in_a_url_are_hidden() -> None:
+    query = b"/a;jsessionid=s3cret?X-Amz-Signature=s3cret&b=c&sig=s3cret;s3cret&design=1&Signature=s3cret&sig"
+    query += b"&AWSAccessKeyId=s3cret&X-Goog-Signature=s3cret&session=s3cret&next=http://me:s3cret@host/"
+    hidden = "X-Amz-Signature=REDACTED&b=c&sig=REDACTED&design=1&Signature=REDACTED&sig"
+    hidden += "&AWSAccessKeyId=REDACTED&X-Goog-Signature=REDACTED&session=REDACTED&next=http://REDACTED@host/"
+    span = await server_span(FakeRecord(target=query))
+    assert span.attributes["url.query"] == hidden
+    assert span.attributes["url.path"] == "/a;jsessionid=REDACTED"
     (span,) = await spans_of(FakeRecord(target=query), direction="outbound")
-    assert span.attributes["url.full"] == f"http://shop.example/a?{hidden}"
+    assert span.attributes["url.full"] == f"http://shop.example/a;jsessionid=REDACTED?{hidden}"
 
 
 @pytest.mark.parametrize(
