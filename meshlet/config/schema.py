@@ -724,8 +724,8 @@ class Tap(_Strict):
     redact: Annotated[
         tuple[FieldName, ...],
         Meta(
-            description="names of header fields, parameters and JSON keys that are hidden, in any spelling, besides those"
-            " of docs/tap.md"
+            description="names of header fields, parameters and JSON keys that are hidden, in any spelling, besides"
+            " those of docs/tap.md"
         ),
     ] = ()
     max_body: Annotated[Size, Meta(description="bytes of each body that a tap can ask for; 0: none")] = Size(65536)

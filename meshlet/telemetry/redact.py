@@ -31,7 +31,7 @@ _URL_FIELDS = frozenset(
     }
 )
 # Some servers separate by `;` too, and a URL in a value has parameters of its own.
-_PAIR = re.compile(rb"(?:^|[?;])(?P<name>[^=;?]*)=(?P<value>[^;?]+)")
+_PAIR = re.compile(rb"(?:^|[?;])(?P<name>[^=;?]*)=")
 # A path may have parameters too (RFC 3986 section 3.3), such as `;jsessionid=`; `&` is a query's whose `?` is missing.
 _PATH_PAIR = re.compile(rb"[;&](?P<name>[^=;&/]*)=(?P<value>[^;&/]+)")
 # A password may hold an `@` although it should not.
@@ -89,8 +89,8 @@ def _pair(text: bytes, hides: Callable[[str], bool]) -> bytes:
     text = _without_user(text)
     has_json = _has_json_secret(text, hides)
     for pair in _PAIR.finditer(text):
-        if has_json or _is_secret(pair, hides):
-            return text[: pair.start("value")] + _REDACTED
+        if pair.end() < len(text) and (has_json or _is_secret(pair, hides)):
+            return text[: pair.end()] + _REDACTED
     return text
 
 

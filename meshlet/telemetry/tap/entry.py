@@ -11,13 +11,19 @@ from meshlet.telemetry import redact
 from meshlet.telemetry.tap import body
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from meshlet.http.attempt import Attempt
     from meshlet.telemetry.record import Record
     from meshlet.telemetry.tap.capture import Capture, Message
 
 
-def encode(capture: Capture, record: Record, bodies: int, redactor: redact.Redactor) -> bytes:
-    """Return the object, with up to so many bytes of each body. `record` is the exchange at its end."""
+def encode(capture: Capture, record: Record, bodies: int, secrets: Iterable[str]) -> bytes:
+    """Return the object, with up to so many bytes of each body. `record` is the exchange at its end.
+
+    `secrets`: names of what is hidden besides what is known for it.
+    """
+    redactor = redact.Redactor(secrets)
     request = capture.request
     response = capture.response
     lines = request.lines or []

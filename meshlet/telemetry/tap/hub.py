@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import Struct
 
-from meshlet.telemetry.redact import Redactor
-from meshlet.telemetry.tap import entry
 from meshlet.telemetry.tap.capture import Capture, Room, request_lines
 from meshlet.telemetry.tap.filter import Came, Matcher, TapFilter
 from meshlet.timers import NEVER
@@ -94,13 +92,13 @@ class Taps:
         self._clock = clock
         self._taps: dict[str, OpenTap] = {}
         self._room = Room(_IN_FLIGHT)
-        self._redactor = Redactor()
+        self._redact: tuple[str, ...] = ()
         self._max_body = _MAX_BODY
         self._told = False  # of a failure
 
     def configure(self, redact: Iterable[str], max_body: int) -> None:
         """Hide these fields as well, and show so many bytes of a body at most; taps that are open obey at once."""
-        self._redactor = Redactor(redact)
+        self._redact = tuple(redact)
         self._max_body = max_body
 
     # --- for readers ---
@@ -163,11 +161,13 @@ class Taps:
 
     def end(self, capture: Capture, record: Record) -> None:
         """Show a request that has ended to those who want it."""
+        from meshlet.telemetry.tap import entry  # with the expressions of redaction, which only a tap pays for
+
         try:
             for tap in capture.taps:
                 if not tap.closed and tap.matcher.matches(record):
                     bodies = min(tap.bodies, self._max_body)
-                    if not tap.put(partial(entry.encode, capture, record, bodies, self._redactor)):
+                    if not tap.put(partial(entry.encode, capture, record, bodies, self._redact)):
                         self._drop(tap)
         finally:
             capture.end()

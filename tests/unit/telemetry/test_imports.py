@@ -35,6 +35,13 @@ def test_what_every_run_imports_loads_no_heavy_library(module: str) -> None:
     assert done.stdout.split() == []
 
 
+def test_what_redacts_bodies_is_loaded_for_a_tap_alone() -> None:
+    code = "import sys, meshlet.runtime.plane; print(*(name for name in sys.modules if name.startswith('meshlet.')))"
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    assert "meshlet.telemetry.tap.hub" in loaded
+    assert {"meshlet.telemetry.tap.body", "meshlet.telemetry.redact_multipart"}.isdisjoint(loaded)
+
+
 def test_a_run_without_telemetry_loads_no_heavy_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")  # each import is a line on stderr
     with ExampleApp() as app:

@@ -102,6 +102,7 @@ def test_urls_in_fields() -> None:
         ("cred=abc&authcode=abc&userkey=abc", "cred=[redacted]&authcode=[redacted]&userkey=[redacted]"),
         ("access=abc&refresh=abc&samlart=abc", "access=[redacted]&refresh=[redacted]&samlart=[redacted]"),
         ("access_level=1&refresh_rate=2&next_page_token=3", "access_level=1&refresh_rate=2&next_page_token=3"),
+        ("password=;ab&pin=?1&a=;b", "password=[redacted]&pin=[redacted]&a=;b"),
         ("password=ab;c=d&e=1", "password=[redacted]&e=1"),
         ("next=/cb?token=abc&a=1", "next=/cb?token=[redacted]&a=1"),
         ("variables=%7B%22password%22%3A%22x%22%7D&a=1", "variables=[redacted]&a=1"),
