@@ -436,7 +436,8 @@ class HighPriority(_Strict):
     max_pending: Annotated[int, Meta(ge=0, le=1_000_000_000, description="requests waiting for a connection")] = 1024
     max_requests: Annotated[Count, Meta(description="requests in flight")] = 1024
     max_retries: Annotated[
-        Annotated[int, Meta(ge=0)] | None, Meta(description="retries in flight, besides the retry budget")
+        Annotated[int, Meta(ge=0)] | None,
+        Meta(description="retries in flight that count for the budget; a further bound"),
     ] = None
 
 
@@ -447,13 +448,17 @@ class CircuitBreaker(_Strict):
     max_pending: Annotated[int, Meta(ge=0, le=1_000_000_000, description="requests waiting for a connection")] = 1024
     max_requests: Annotated[Count, Meta(description="requests in flight")] = 1024
     max_retries: Annotated[
-        Annotated[int, Meta(ge=0)] | None, Meta(description="retries in flight, besides the retry budget")
+        Annotated[int, Meta(ge=0)] | None,
+        Meta(description="retries in flight that count for the budget; a further bound"),
     ] = None
     high: Annotated[HighPriority, Meta(description="the bounds for routes of high priority")] = HighPriority()
 
 
 class RetryBudget(_Strict):
-    """How many retries may be in flight at once, so that retries never become the load that brings an app down."""
+    """How many retries may be in flight at once, so that retries never become the load that brings an app down.
+
+    What no app has seen, such as a connection that is refused, is sent again without a place among them.
+    """
 
     percent: Annotated[Percent, Meta(description="share of the cluster's requests in flight")] = 20.0
     min_concurrency: Annotated[int, Meta(ge=0, le=1_000_000, description="so many are always allowed")] = 10
@@ -589,7 +594,9 @@ class Cluster(_Strict):
     )
     max_headers: Annotated[Count, Meta(description="header fields of a response (502, flag UPE)")] = 200
     circuit_breaker: Annotated[CircuitBreaker, Meta(description="upper bounds of the cluster")] = CircuitBreaker()
-    retry_budget: Annotated[RetryBudget, Meta(description="how many retries may be in flight")] = RetryBudget()
+    retry_budget: Annotated[
+        RetryBudget, Meta(description="how many retries may be in flight of what an app may have seen")
+    ] = RetryBudget()
     outlier_detection: Annotated[
         OutlierDetection | None, Meta(description="take failing endpoints out; off unless given")
     ] = None

@@ -351,7 +351,8 @@ class Exchange(ExchangeFacts):
             if fresh:
                 endpoint.pool.acquire_fresh(self, target.breaker)
                 return
-            stream = endpoint.pool.acquire(self, target.breaker, careful=head.method not in IDEMPOTENT)
+            careful = head.method not in IDEMPOTENT
+            stream = endpoint.pool.acquire(self, target.breaker, self.try_started, careful=careful)
         except UpstreamError as error:
             self.fail(error)
             return
@@ -483,6 +484,8 @@ class Exchange(ExchangeFacts):
         self.service_seconds = seconds = now - self.try_started
         endpoint = self.endpoint
         assert endpoint is not None
+        if status == 408 and self._more().after_timeout(head, endpoint, now):
+            return
         endpoint.responded(status, seconds)
         if (
             status >= 400

@@ -38,7 +38,7 @@ class Hedge:
     def begin(self) -> None:
         """Ask for a connection. Raises UpstreamError; `cancel` is still to be called then."""
         self.endpoint.active += 1
-        stream = self.endpoint.pool.acquire(self, self._breaker, careful=False)
+        stream = self.endpoint.pool.acquire(self, self._breaker, self.started, careful=False)
         if stream is not None:
             self.on_stream(stream)
 

@@ -63,7 +63,7 @@ class MirroredRequest:
         self._endpoint.active += 1
         self._runtime.timers.schedule(self, self._started + _TIMEOUT)
         try:
-            stream = self._endpoint.pool.acquire(self, target.breaker, careful=False)
+            stream = self._endpoint.pool.acquire(self, target.breaker, self._started, careful=False)
         except UpstreamError:
             self.abort()
             return

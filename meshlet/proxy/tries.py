@@ -91,28 +91,59 @@ class Tries:
     ) -> bool:
         """Try again after an error if that is safe and allowed; say whether. `upstream` is what broke, if any."""
         exchange = self._exchange
-        endpoint.failed(error, now - exchange.try_started)
         self.failures.append(exchange.attempt(endpoint.name, now, error.flag, str(error)))
+        began = upstream is not None and upstream.response_began
+        if (
+            upstream is not None
+            and not began
+            and isinstance(error, UpstreamReset)
+            and _raced(upstream, exchange.try_started, now)
+        ):
+            self._note_race(upstream, endpoint)
+            if self._may_resend(now):
+                self._resend()
+                return True
+        endpoint.failed(error, now - exchange.try_started)
         self.tried.append(endpoint)
         if now < exchange.expiry and self._adopt_hedge():
             return True
-        began = upstream is not None and upstream.response_began
-        early = now - exchange.try_started < _STALE_SHOWS_IN
-        if upstream is not None and upstream.reused and not began and early and isinstance(error, UpstreamReset):
-            endpoint.pool.stale_total += 1
-            if exchange.head.length == 0:  # behind a body it is not known for how long the connection was idle
-                endpoint.pool.learn_idle_timeout(exchange.try_started - upstream.idle_since)
-            if not self._resent and exchange.head.method in IDEMPOTENT:
-                return self._resend()
         policy = exchange.policy
         if not policy.wants_error(error, response_began=began) or not self.replayable:
             return False
         if not error.unseen and not policy.may_repeat(exchange.head.method, exchange.head.lines):
             return False
+        pause = 0.0
         if policy.configured:
-            return self._retry(policy.pause(self._retries + 1, exchange.runtime.random), now)
-        assert exchange.target_cluster is not None
-        return exchange.target_cluster.cluster.has_other(self.tried) and self._retry(0.0, now)
+            pause = policy.pause(self._retries + 1, exchange.runtime.random)
+        else:
+            assert exchange.target_cluster is not None
+            if not exchange.target_cluster.cluster.has_other(self.tried):
+                return False
+        if not self._may_retry(pause, now, unseen=error.unseen):
+            return False
+        self._go_on_in(pause, now)
+        return True
+
+    def after_timeout(self, head: ResponseHead, endpoint: Endpoint, now: float) -> bool:
+        """Try again where a 408 is no answer, but the app's last word on a connection that was idle; say whether.
+
+        RFC 9110 section 15.5.9: the app says that it has received no complete request, and that the request may be
+        repeated on a new connection. HAProxy and Node.js send one to idle connections. Where the request must not be
+        sent again, the client gets the 408: it says truly what happened, and it may be the app's own after all.
+        """
+        exchange = self._exchange
+        upstream = exchange.upstream
+        assert upstream is not None
+        if head.persistent or not _raced(upstream, exchange.try_started, now) or not self._may_resend(now):
+            return False
+        self._note_race(upstream, endpoint)
+        reason = f"{endpoint.name} closed the idle connection with a 408"
+        self.failures.append(exchange.attempt(endpoint.name, now, "", reason, head.status))
+        exchange.upstream = None
+        exchange.leave_endpoint()
+        upstream.abort()
+        self._resend()
+        return True
 
     def after_response(self, head: ResponseHead, endpoint: Endpoint, complete: bool, now: float) -> bool:
         """Try again instead of passing a response on, if that is safe and allowed; say whether.
@@ -144,19 +175,29 @@ class Tries:
             self._go_on_in(pause, now)
         return True
 
-    def _resend(self) -> bool:
-        """Send again what met a connection that the app had closed while it was idle.
+    def _note_race(self, upstream: UpstreamConnection, endpoint: Endpoint) -> None:
+        """Count a connection that the app had closed while it was idle, and learn from it."""
+        exchange = self._exchange
+        endpoint.pool.stale_total += 1
+        if exchange.head.length == 0:  # behind a body it is not known for how long the connection was idle
+            endpoint.pool.learn_idle_timeout(exchange.try_started - upstream.idle_since)
 
-        Nobody is to blame for that race, so it is no failure of the endpoint's, and sending again is every route's
-        default (RFC 9110 section 9.2.2).
+    def _may_resend(self, now: float) -> bool:
+        """Whether what met such a connection may be sent again: once, by every route's default.
+
+        RFC 9110 section 9.2.2. Nobody is to blame for that race, so it is no failure of the endpoint's; and it adds no
+        load to the app, so the budget has no say.
         """
-        self.tried.pop()
-        if not self.replayable or not self._enter_budget():
-            return False
+        exchange = self._exchange
+        return not self._resent and exchange.head.method in IDEMPOTENT and self.replayable and now < exchange.expiry
+
+    def _resend(self) -> None:
+        """Send it again, unless there is another try already that may be waited for."""
+        if self._adopt_hedge():
+            return
         self._resent = True
         self._exchange.stats.retries += 1
         self._exchange.try_again(fresh=True)
-        return True
 
     @property
     def replayable(self) -> bool:
@@ -164,14 +205,12 @@ class Tries:
         exchange = self._exchange
         return not (exchange.continued or self.hinted) and (exchange.head.length == 0 or exchange.tape is not None)
 
-    def _retry(self, pause: float, now: float) -> bool:
-        if not self._may_retry(pause, now):
-            return False
-        self._go_on_in(pause, now)
-        return True
+    def _may_retry(self, pause: float, now: float, *, unseen: bool = False) -> bool:
+        """Count one more retry if the policy, the time left and the budget allow it.
 
-    def _may_retry(self, pause: float, now: float) -> bool:
-        """Count one more retry if the policy, the time left and the budget allow it."""
+        `unseen`: no app has seen a byte of the try that failed. Another one then adds no load that the budget would
+        have to bound.
+        """
         exchange = self._exchange
         policy = exchange.policy
         if now >= exchange.expiry:
@@ -181,7 +220,7 @@ class Tries:
                 self.flags.append("URX")
                 exchange.stats.retries_exhausted += 1
             return False
-        if now + pause >= exchange.expiry or not self._enter_budget():
+        if now + pause >= exchange.expiry or not (unseen or self._enter_budget()):
             return False
         self._retries += 1
         exchange.stats.retries += 1
@@ -258,8 +297,10 @@ class Tries:
     def hedge_responded(self, hedge: Hedge, head: ResponseHead, data: bytes, complete: bool) -> None:
         """Take the response of the second try, unless the first one may still do better."""
         exchange = self._exchange
-        if head.status in exchange.policy.statuses:
-            now = exchange.runtime.clock()
+        now = exchange.runtime.clock()
+        assert hedge.stream is not None
+        stale = head.status == 408 and not head.persistent and _raced(hedge.stream, hedge.started, now)
+        if stale or head.status in exchange.policy.statuses:
             hedge.endpoint.responded(head.status, now - hedge.started)
             reason = f"{hedge.endpoint.name} answered {head.status}"
             self.failures.append(hedge.attempt(now, "", reason, head.status))
@@ -269,7 +310,7 @@ class Tries:
         exchange.stats.hedges_won += 1
         upstream, endpoint = exchange.upstream, exchange.endpoint
         assert endpoint is not None
-        self.failures.append(exchange.attempt(endpoint.name, exchange.runtime.clock(), "", _GIVEN_UP))
+        self.failures.append(exchange.attempt(endpoint.name, now, "", _GIVEN_UP))
         if upstream is not None:
             upstream.abort()
         else:
@@ -320,3 +361,8 @@ class Tries:
         self.settle(_ENDED)
         if (self._retries or self._resent) and exchange.status < 500 and not exchange.flag:
             exchange.stats.retries_successful += 1
+
+
+def _raced(upstream: UpstreamConnection, started: float, now: float) -> bool:
+    """Whether what ended a try that was `started` then can have been said while the connection was idle."""
+    return upstream.reused and now - started < _STALE_SHOWS_IN

@@ -1,7 +1,8 @@
 """Circuit breakers: upper bounds of what a cluster holds at once, so that a slow app costs a 503 and not our memory.
 
 The counts are Envoy's (requests, pending, retries, connections), and so is the retry budget: retries are a share of
-the requests in flight, because a fixed number is too many for an idle cluster and too few for a busy one.
+the requests in flight, because a fixed number is too many for an idle cluster and too few for a busy one. Only retries
+of what an app may have seen are counted: what none has seen adds no load that one would have to be spared.
 """
 
 from __future__ import annotations

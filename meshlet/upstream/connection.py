@@ -37,6 +37,7 @@ class UpstreamConnection(Intake):
         "_blocked",
         "_chunked",
         "_closed",
+        "_poll",
         "_pool",
         "_reader",
         "_user",
@@ -51,6 +52,7 @@ class UpstreamConnection(Intake):
         self._reader = ResponseReader(limits)
         self._closed = False
         self._blocked = False  # more is waiting to be sent than the app takes
+        self._poll: select.poll | None = None  # made when it is first asked
         self.idle_since = 0.0  # the clock's time when it last came back to the pool
         self.reused = False  # it has carried an exchange before
         # per exchange
@@ -118,13 +120,15 @@ class UpstreamConnection(Intake):
     @property
     def closed(self) -> bool:
         """Whether it can carry no exchange any more."""
-        return self._closed
+        return self._closed or self._transport.is_closing()
 
     @property
     def stale(self) -> bool:
         """Whether the app has closed (or written to) the idle connection, though the loop has not seen it yet."""
-        poll = select.poll()
-        poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
+        poll = self._poll
+        if poll is None:
+            self._poll = poll = select.poll()
+            poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
         return bool(poll.poll(0))
 
     @property
@@ -159,11 +163,13 @@ class UpstreamConnection(Intake):
         self.data_received(b"")
 
     def eof_received(self) -> bool:
-        if self._user is not None:
-            try:
-                self._reader.eof()
-            except UpstreamError as error:
-                self._fail(error)
+        if self._user is None:
+            self.abort()  # at once: `connection_lost` comes a turn later, and a request may take it in between
+            return False
+        try:
+            self._reader.eof()
+        except UpstreamError as error:
+            self._fail(error)
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:

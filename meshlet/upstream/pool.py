@@ -78,6 +78,9 @@ class _Waiting(NamedTuple):
 
 # Connections must be worth keeping, and an app that restarts must not teach us to keep none.
 _SHORTEST_IDLE = 1.0
+# A connection that was in use so recently is taken as it is. A look is a system call, too dear for each request of a
+# busy proxy; and what the app may say within this time, it may as well say a moment after the request is sent.
+_UNCHECKED_FOR = 0.001  # seconds
 # A learned idle timeout is believed for so long; then the configured one gets another chance.
 _LEARNED_FOR = 300.0
 
@@ -143,16 +146,17 @@ class Pool:
 
     # --- taking ---
 
-    def acquire(self, waiter: Waiter, breaker: Breaker, *, careful: bool) -> UpstreamConnection | None:
+    def acquire(self, waiter: Waiter, breaker: Breaker, now: float, *, careful: bool) -> UpstreamConnection | None:
         """Return an idle connection, or None and call `waiter` back once there is one or none can be had.
 
-        `breaker` bounds the queue. `careful`: the request cannot be sent twice, so a connection that the app may just
-        have closed is looked at first. Raises Overflow where the queue is full.
+        One that the app has closed or written to is not returned, but closed: old bytes must not become an answer.
+        `careful`: the request cannot be sent twice, so one that was in use just now is looked at as well. `breaker`
+        bounds the queue. Raises Overflow where the queue is full.
         """
         idle = self._idle
         while idle:
             connection = idle.pop()
-            if careful and connection.stale:
+            if (careful or now - connection.idle_since >= _UNCHECKED_FOR) and connection.stale:
                 self.stale_total += 1
                 connection.abort()
                 continue
@@ -312,7 +316,7 @@ class Pool:
         self._connecting.discard(task)
         self.open += 1
         self.opened_total += 1
-        if connection.closed:  # before it was used, so `lost` has been told already
+        if connection.closed:  # before it was used; `lost` is told of it, if it has not been already
             error = UpstreamReset(f"{self.address} broke the connection off as soon as it was made")
             self._fail_first(error, place=False)
             return

@@ -105,7 +105,7 @@ _OF_POOL: dict[str, tuple[str, _Kind, str]] = {
         "Requests refused: no connection was to be had in time, or at all.",
     ),
     "reused_total": ("connections_reused_total", "counter", "Requests on a pooled connection."),
-    "stale_total": ("connections_stale_total", "counter", "Pooled connections that the app had closed."),
+    "stale_total": ("connections_stale_total", "counter", "Pooled connections that the app had closed or written to."),
 }
 
 

@@ -46,7 +46,9 @@ class Pools(Bench):
     def ask(self, number: int, *, priority: str = "default") -> Waiter:
         """Want a connection to an endpoint; an idle one is taken at once."""
         waiter = Waiter()
-        waiter.stream = self.pool(number).acquire(waiter, self.cluster.breakers[priority], careful=False)
+        waiter.stream = self.pool(number).acquire(
+            waiter, self.cluster.breakers[priority], self.loop.time(), careful=False
+        )
         self.loop.run()
         return waiter
 
@@ -166,8 +168,8 @@ def test_a_refused_connection_gives_its_place_to_the_next() -> None:
         pools.refused.add("10.0.0.1:80")
         first, second = Waiter(), Waiter()
         breaker = pools.cluster.breakers["default"]
-        pools.pool(1).acquire(first, breaker, careful=False)
-        pools.pool(2).acquire(second, breaker, careful=False)
+        pools.pool(1).acquire(first, breaker, pools.loop.time(), careful=False)
+        pools.pool(2).acquire(second, breaker, pools.loop.time(), careful=False)
         pools.loop.run()
         assert isinstance(first.error, ConnectFailure)
         assert second.stream is not None
@@ -181,9 +183,9 @@ def test_the_place_of_a_refused_connection_is_there_for_another_try() -> None:
 
         class Retrying(Waiter):
             def on_no_stream(self, error: UpstreamError) -> None:
-                pools.pool(2).acquire(second, pools.cluster.breakers["default"], careful=False)
+                pools.pool(2).acquire(second, pools.cluster.breakers["default"], pools.loop.time(), careful=False)
 
-        pools.pool(1).acquire(Retrying(), pools.cluster.breakers["default"], careful=False)
+        pools.pool(1).acquire(Retrying(), pools.cluster.breakers["default"], pools.loop.time(), careful=False)
         pools.loop.run()
         assert second.stream is not None
 
@@ -215,7 +217,7 @@ def test_an_endpoint_that_leaves_while_it_is_dialled() -> None:
         pools.loop.dial = dial
         waiter = Waiter()
         pool = pools.pool(1)
-        pool.acquire(waiter, pools.cluster.breakers["default"], careful=False)
+        pool.acquire(waiter, pools.cluster.breakers["default"], pools.loop.time(), careful=False)
         pool.cancel(waiter)
         connections = pools.cluster.connections
         assert repr(connections) == "<ConnectionLimit 1 of 1, waiting=0>"
