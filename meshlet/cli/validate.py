@@ -6,7 +6,8 @@ import json
 
 import click
 
-from meshlet.config.load import ConfigError, load
+from meshlet.config.load import ConfigError, Mistake, load
+from meshlet.config.rules import warnings
 from meshlet.config.schema import Config
 from meshlet.filters.check import check_filters
 
@@ -23,18 +24,26 @@ from meshlet.filters.check import check_filters
 def command(file: str, output: str) -> None:
     """Check the config FILE.
 
-    Exits with 0 when it is good; with 2 when it is not, after one line for each mistake on stderr.
+    Exits with 0 when it is good; with 2 when it is not, after one line for each mistake on stderr. A line there may
+    also warn of what is good, but perhaps not meant.
     """
+    counts: dict[str, int] = {}
+    mistakes: list[Mistake] = []
+    doubts: list[str] = []
     try:
-        counts, mistakes = _counts(load(file, check_filters)), []
+        config = load(file, check_filters)
+        counts, doubts = _counts(config), warnings(config)
     except ConfigError as error:
-        counts, mistakes = {}, list(error.mistakes)
+        mistakes += error.mistakes
     if output == "json":
-        report = {"file": file, "ok": not mistakes, **counts, "mistakes": [mistake._asdict() for mistake in mistakes]}
+        listed = [mistake._asdict() for mistake in mistakes]
+        report = {"file": file, "ok": not mistakes, **counts, "mistakes": listed, "warnings": doubts}
         click.echo(json.dumps(report, indent=2))
     elif mistakes:
         click.echo("\n".join(map(str, mistakes)), err=True)
     else:
+        for doubt in doubts:
+            click.echo(f"{file}: warning: {doubt}", err=True)
         click.echo(
             f"{file}: ok, {', '.join(f'{count} {what if count != 1 else what[:-1]}' for what, count in counts.items())}"
         )

@@ -436,6 +436,11 @@ class DownstreamConnection(Intake):
             self._transport.write(local_reply(error, nameless, Report(), close=True))
             self._linger()
 
+    def refuse(self, error: BadRequest) -> None:
+        """Refuse what has been found to become no request, unless the reader has found it too."""
+        if self._phase is _IDLE or self._phase is _HEAD:
+            self._refuse(error)
+
     def _close(self) -> None:
         self._phase = _CLOSED
         self._transport.close()

@@ -145,7 +145,8 @@ class ListenerSettings:
     direction: str  # `inbound` or `outbound`
     protocol: str
     routes: RouteTable[RouteAction]
-    tcp_cluster: Cluster | None
+    tcp_cluster: Cluster | None  # of what is not HTTP; None: it is refused
+    tcp_cluster_routed: bool  # requests go there too
     limits: Limits
     head_limits: HeadLimits
     trusted: tuple[Network, ...]

@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from meshlet.proxy.listener import Listener
+    from meshlet.telemetry.requests import RequestStats
     from meshlet.upstream.cluster import Cluster
     from meshlet.upstream.endpoint import Endpoint
 
 # What either side may say before the two are joined; past it reading stops.
-_EARLY = 65536
+EARLY = 65536
 
 
 class Side(asyncio.Protocol):
@@ -37,7 +38,7 @@ class Side(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.early += data
-        if len(self.early) >= _EARLY:
+        if len(self.early) >= EARLY:
             self.transport.pause_reading()
 
     def eof_received(self) -> bool:
@@ -54,11 +55,11 @@ class AppSide(Side):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        self._owner.on_app_word()
+        self._owner.on_app_word(self)
 
     def eof_received(self) -> bool:
         super().eof_received()
-        self._owner.on_app_word()
+        self._owner.on_app_end(self)
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -87,8 +88,7 @@ class TcpConnection(Side):
         self.received = self.sent = 0
         self.flag = self.error = ""
         self.duration = 0.0
-        self._stats = self._settings.stats.for_tcp(self.cluster_name or "")
-        self._counted = False
+        self._stats: RequestStats | None = None  # where it is counted
 
     # --- asyncio.Protocol, until the app is reached ---
 
@@ -109,8 +109,8 @@ class TcpConnection(Side):
 
     def _count(self) -> None:
         """Count it, once it is known to be TCP."""
-        if not self._counted:
-            self._counted = True
+        if self._stats is None:
+            self._stats = self._settings.stats.for_tcp(self.cluster_name or "")
             self._stats.opened += 1
             self._stats.active += 1
 
@@ -128,7 +128,7 @@ class TcpConnection(Side):
                 endpoint = cluster.pick(self._key(cluster), tried)
                 endpoint.pool.reserve()
             except ProxyError as error:
-                self._give_up(error.flag, str(error))
+                self._unreachable(error)
                 return
             self._endpoint = endpoint
             self.attempts += 1
@@ -146,12 +146,18 @@ class TcpConnection(Side):
                 tried.append(endpoint)
                 # Nothing was sent, so another endpoint may be asked.
                 if len(tried) > DEFAULT_POLICY.attempts or not cluster.has_other(tried):
-                    self._give_up(error.flag, str(error))
+                    self._unreachable(error)
                     return
                 self._release()
                 self._endpoint = None
                 continue
             break
+        self._connected_to(endpoint, began)
+        if self._may_join():
+            self._join()
+
+    def _connected_to(self, endpoint: Endpoint, began: float) -> None:
+        """Note a connection that was begun at that time."""
         self._connected = Attempt(
             endpoint.name,
             began=began - self._started,
@@ -159,8 +165,6 @@ class TcpConnection(Side):
         )
         if endpoint.watch is not None:
             endpoint.watch.connected()
-        if self._may_join():
-            self._join()
 
     def _key(self, cluster: Cluster) -> int | None:
         """Return what the client sticks to an endpoint by; a connection has no header to look at."""
@@ -172,8 +176,15 @@ class TcpConnection(Side):
         """Whether there is nothing left to find out about the client."""
         return self._app is not None and not self._over
 
-    def on_app_word(self) -> None:
-        """The app has said something, or that it will say no more."""
+    def _unreachable(self, error: ProxyError) -> None:
+        """No endpoint could be connected to."""
+        self._give_up(error.flag, str(error))
+
+    def on_app_word(self, app: AppSide) -> None:
+        """The app has said something before it was joined."""
+
+    def on_app_end(self, app: AppSide) -> None:
+        """The app will say no more, and was not joined yet."""
 
     def on_app_lost(self) -> None:
         """The app's connection broke before it was joined."""
@@ -217,11 +228,15 @@ class TcpConnection(Side):
             return
         self.error = error
         self._record(len(self.early), 0, flag)
-        if self._dialling is not None and self._app is None:
-            self._dialling.cancel()
+        self._hang_up()
+        reset(self.transport)
+
+    def _hang_up(self) -> None:
+        """Close the app's connection, or make none."""
         if self._app is not None:
             reset(self._app.transport)
-        reset(self.transport)
+        elif self._dialling is not None:
+            self._dialling.cancel()
 
     def _release(self) -> None:
         """Give the place at the endpoint back."""
@@ -238,6 +253,7 @@ class TcpConnection(Side):
         settings = self._settings
         self.received, self.sent, self.flag = received, sent, flag
         self.duration = duration = self._listener.runtime.clock() - self._started
+        assert self._stats is not None
         self._stats.active -= 1
         self._stats.record(0, flag, duration, received, sent)
         if flag and settings.explanations is not None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import asdict, replace
 
-from meshlet.config.check import matches_everything
 from meshlet.config.dump import dump
+from meshlet.config.rules import tcp_cluster
 from meshlet.config.units import Duration
 from meshlet.http.head import HeadLimits
 from meshlet.proxy.exchange import Exchange
@@ -79,16 +79,16 @@ class Compiler:
         limits = _with_plain_floats(config.limits)
         compiler = Routes(config, clusters, stats, kept)
         routes = tuple((compile_match(route.match), compiler.action(route)) for route in config.routes)
-        tcp = config.cluster
-        if tcp is None:
-            catch_all = [route.cluster for route in config.routes if route.cluster and matches_everything(route.match)]
-            tcp = catch_all[-1] if catch_all else None
+        tcp = tcp_cluster(config)
         return ListenerSettings(
             name=config.name,
             direction=direction,
             protocol=config.protocol,
             routes=RouteTable(routes),
             tcp_cluster=clusters[tcp] if tcp is not None else None,
+            tcp_cluster_routed=any(
+                tcp == route.cluster or any(tcp == share.cluster for share in route.split) for route in config.routes
+            ),
             limits=limits,
             head_limits=HeadLimits(limits.max_header_bytes, limits.max_headers, limits.max_target_bytes),
             trusted=tuple(ipaddress.ip_network(network) for network in config.trusted_peers),

@@ -17,6 +17,7 @@ from meshlet.admin.health import HealthServer
 from meshlet.admin.server import AdminServer
 from meshlet.config.dump import dump
 from meshlet.config.load import ConfigError, load
+from meshlet.config.rules import warnings
 from meshlet.filters.check import check_filters
 from meshlet.runtime import figures
 from meshlet.runtime.compile import digest
@@ -102,6 +103,7 @@ class Service:
         except BaseException:
             await self._close()
             raise
+        _warn(config)
         if self._health is not None:
             await self._health.start()
         if self._admin is not None:
@@ -213,6 +215,7 @@ class Service:
                     logger.error("reload rejected, the running config stays: %s", reason)  # noqa: TRY400
                 return
             await self._take(config)
+            _warn(config)
             self._history.add("accepted")
             logger.info("%s: reloaded, version %s", path, digest(config))
 
@@ -362,6 +365,11 @@ class Service:
             await self._scrape.close()
         if self._up:
             logger.info("ended")
+
+
+def _warn(config: Config) -> None:
+    for warning in warnings(config):
+        logger.warning("%s", warning)
 
 
 def _fixed(config: Metrics) -> Metrics:

@@ -19,6 +19,7 @@ from meshlet.upstream.balancers.peak_ewma import Ewma
 from meshlet.upstream.discovery.make import make_discovery
 from meshlet.upstream.discovery.names import with_details
 from meshlet.upstream.endpoint import Endpoint
+from meshlet.upstream.greeting import Greeting
 from meshlet.upstream.health import HealthChecker
 from meshlet.upstream.pool import Pool, PoolSettings, Room
 from meshlet.upstream.resolver import is_name
@@ -96,6 +97,8 @@ class Cluster:
         self._discovering: asyncio.Task[None] | None = None
         self._found: list[EndpointConfig] = []
         self.endpoints: tuple[Endpoint, ...] = ()
+        self._answering: tuple[Endpoint, ...] | None = None  # endpoints, one of which has answered a request
+        self.greeting = Greeting(self, timers, clock)
         self._up: set[Endpoint] = set()  # those that were available when the choice was last prepared
         self._founders: set[Endpoint] = set()  # of the first membership, never available so far
         self.last_error: str | None = None
@@ -146,6 +149,13 @@ class Cluster:
     def connect_timeout(self) -> float:
         """Seconds."""
         return self._settings.connect_timeout
+
+    @property
+    def speaks_http(self) -> bool:
+        """Whether one of its endpoints has answered a request. It is looked up: requests pay nothing for it."""
+        if self._answering is not self.endpoints and any(any(endpoint.durations) for endpoint in self.endpoints):
+            self._answering = self.endpoints
+        return self._answering is self.endpoints
 
     def _unusual(self, key: int | None) -> Endpoint:
         if not self._loaded:
@@ -206,6 +216,7 @@ class Cluster:
 
     def close(self) -> None:
         """End the background tasks and idle connections; exchanges in flight end by themselves."""
+        self.greeting.close()
         if self._discovering is not None:
             self._discovering.cancel()
         if self._checker is not None:

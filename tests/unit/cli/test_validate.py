@@ -137,6 +137,32 @@ def test_the_loader_alone_loads_no_filter(bad_filters: str) -> None:
     assert str(caught.value) == bad_filters + FILTER_LINES[-1]
 
 
+DOUBTFUL = """\
+listeners:
+  - name: in
+    address: 127.0.0.1:0
+    cluster: app
+    limits: {max_body: 1MiB}
+    routes: [{match: {prefix: /admin}, direct_response: {status: 403}}, {cluster: app}]
+clusters:
+  - {name: app, endpoints: ["127.0.0.1:1"]}
+"""
+DOUBT = (
+    "listeners[0].cluster: what is not HTTP goes to app past limits.max_body, routes; leave `cluster` out to have it "
+    "refused"
+)
+
+
+def test_rules_and_a_cluster_that_is_not_held_to_them(tmp_path: Path) -> None:
+    path = tmp_path / "doubtful.yaml"
+    path.write_text(DOUBTFUL)
+    result = run("validate", str(path))
+    assert (result.exit_code, result.stdout) == (0, f"{path}: ok, 1 listener, 1 cluster, 2 routes\n")
+    assert result.stderr == f"{path}: warning: {DOUBT}\n"
+    report = json.loads(run("validate", "--output", "json", str(path)).stdout)
+    assert (report["ok"], report["warnings"]) == (True, [DOUBT])
+
+
 def test_a_file_that_is_not_there() -> None:
     result = run("validate", "no/such.yaml")
     assert result.exit_code == 2
@@ -148,7 +174,7 @@ def test_a_good_file_as_json() -> None:
     result = run("validate", path, "--output", "json")
     assert (result.exit_code, result.stderr) == (0, "")
     assert json.loads(result.stdout) == {
-        "file": path, "ok": True, "listeners": 1, "clusters": 1, "routes": 1, "mistakes": [],
+        "file": path, "ok": True, "listeners": 1, "clusters": 1, "routes": 1, "mistakes": [], "warnings": [],
     }  # fmt: skip
 
 
