@@ -7,7 +7,7 @@
 | `token SP target SP HTTP/1.`, perhaps after some empty lines   | HTTP                                 |
 | a line: a method of HTTP, white space, …, `HTTP/` and a digit  | BROKEN                               |
 | the same with a target or a line beyond its bound              | BROKEN                               |
-| a line: a method of HTTP, …, `RTSP/1.0` and the like           | TCP                                  |
+| a line: `OPTIONS` …, `RTSP/1.0` and the like                   | TCP                                  |
 | a line: a method of HTTP, anything else                        | SUSPECT                              |
 | a line: a word, …, `HTTP/1.1` or another number                | SUSPECT                              |
 | a token, a target or empty lines beyond their bounds           | SUSPECT                              |
@@ -70,7 +70,8 @@ _LINE = re.compile(rb"[^\n]*")
 _TEXT_LINE = re.compile(rb"[^\x00-\x08\n\x0e-\x1f\x7f]*")
 _LIKE_A_VERSION = re.compile(rb"HTTP/[0-9]", re.IGNORECASE)
 _JUST_A_VERSION = re.compile(rb"HTTP/[0-9](?:\.[0-9])?", re.IGNORECASE)
-# They have methods in common with HTTP (RFC 7826, RFC 3261, RFC 3507).
+# The one method that they have in common with HTTP (RFC 7826, RFC 3261, RFC 3507).
+_OPTIONS = b"OPTIONS"
 _OTHER_VERSIONS = (b"RTSP/", b"SIP/", b"ICAP/")
 
 
@@ -197,12 +198,13 @@ class Opening:
             return _UNKNOWN
         if data[end] != _LINE_FEED:
             return _TCP
-        last = bytes(data[self._begin : end]).rsplit(None, 1)[-1]
+        line = bytes(data[self._begin : end])
+        last = line.rsplit(None, 1)[-1]
         if not self.method:
             return _SUSPECT if _JUST_A_VERSION.fullmatch(last) else _TCP
         if _LIKE_A_VERSION.match(last):
             return _BROKEN
-        return _TCP if last.startswith(_OTHER_VERSIONS) else _SUSPECT
+        return _TCP if line.startswith(_OPTIONS) and last.startswith(_OTHER_VERSIONS) else _SUSPECT
 
 
 def _end(pattern: re.Pattern[bytes], data: bytes | bytearray, begin: int) -> int:

@@ -10,6 +10,7 @@ import pytest
 from meshlet.config.schema import EndpointConfig
 from meshlet.config.units import Address
 from tests.conversations.world import FIRST, GET, GOT_GET, GOT_OK, OK, App, Client, World, conversation
+from tests.support.requests import REFUSED, Refused
 from tests.support.wire import head
 
 AUTO = {"protocol": "auto"}
@@ -559,6 +560,25 @@ def test_broken_http_is_refused_whatever_the_app_speaks(line: bytes, status: int
             world.no_more_apps()
 
 
+#: these might be of another protocol, so they are for an app of which nothing is known
+PERHAPS = {"http-0.9", "version-of-another-protocol", "line-method-not-a-token", "line-no-method"}
+
+
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("case", REFUSED, ids=lambda case: case.name)
+def test_what_protocol_http_refuses(case: Refused, known: bool) -> None:
+    with World(listener=AUTO) as world:
+        if known:
+            _answer_one(world)
+        client = world.client()
+        client.sends(case.raw)
+        if not known and case.name in PERHAPS:
+            world.app().got(case.raw)
+        else:
+            assert client.takes().startswith(b"HTTP/1.1 %d " % case.status)
+            world.no_more_apps()
+
+
 SUSPECTS = [
     b"GET\r\nHost: a\r\n\r\n",
     b"\0 / HTTP/1.1\r\n\r\n",
@@ -607,7 +627,7 @@ def test_silent_clients_cost_an_unknown_app_one_connection_for_a_moment() -> Non
         app = world.app()
         assert world.pooled() == "open=1 idle=0 connecting=0 pending=0"
         world.passes(1.0)
-        assert not app.closed
+        assert app.state == "open"
         world.passes(0.5)
         assert app.closed  # a second and a half without a word
         assert world.pooled() == "open=0 idle=0 connecting=0 pending=0"
@@ -781,7 +801,7 @@ def test_who_is_asked_about_may_leave() -> None:
         world.passes(1.2)
         app = world.app()
         gone.resets()
-        assert not app.closed
+        assert app.state == "open"
         app.sends(b"hello")
         assert app.closed
         late = world.client()  # what was learned serves the next
@@ -875,7 +895,7 @@ def test_closing_the_cluster_ends_the_question() -> None:
         world.passes(0.2)
         app = world.app()
         world.cluster.close()
-        assert world.loop.run() is None
+        world.loop.run()
         assert app.closed
         world.passes(1)
         late = world.client()

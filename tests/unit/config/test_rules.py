@@ -47,7 +47,7 @@ def test_nothing_forbids(listener: dict[str, Any], route: dict[str, Any]) -> Non
     assert tcp_cluster(found) == "app"
 
 
-FILTER = [{"buffer": {}}]
+FILTER: list[dict[str, Any]] = [{"buffer": {}}]
 LISTENERS: list[tuple[str, dict[str, Any]]] = [
     ("rate_limit", {"rate_limit": {"requests": 100}}),
     ("filters", {"filters": FILTER}),

@@ -74,6 +74,8 @@ SUSPECT = [
     b"GET / \r\n",
     b"GET a b c\r\n",
     b"DELETE / HTTP\r\n",
+    b"GET / RTSP/1.0\r\n",
+    b"OPTIONS / XTTP/1.1\r\n",
     b"GET\0 / HTTP/1.1\r\n",
     b"\0 / HTTP/1.1\r\n",
     b"\x01 http://a/ HTTP/1.1\r\n",
