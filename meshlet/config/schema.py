@@ -392,7 +392,10 @@ class Limits(_Strict):
     )
     detect_timeout: Annotated[
         Timeout,
-        Meta(description="protocol auto: a client silent for so long has the app dialled; who speaks first decides"),
+        Meta(
+            description="protocol auto: for a client silent for so long, the app is dialled if it is known to speak "
+            "first; to bytes that may yet become HTTP, it is the time to do so"
+        ),
     ] = Duration(0.1)
 
 
@@ -403,7 +406,10 @@ class Listener(_Strict):
     address: Annotated[ListenAddress, Meta(description="HOST:PORT to listen on; port 0 lets the kernel choose")]
     protocol: Annotated[
         Literal["auto", "http", "tcp"],
-        Meta(description="`auto` decides by a connection's first bytes between HTTP/1 and TCP"),
+        Meta(
+            description="`auto` decides by a connection's first bytes between HTTP/1 and TCP; "
+            "see docs/operations.md#protocols"
+        ),
     ] = "auto"
     direction: Annotated[
         Literal["inbound", "outbound"] | None,
@@ -411,7 +417,11 @@ class Listener(_Strict):
     ] = None
     cluster: Annotated[
         Name | None,
-        Meta(description="cluster of what is not HTTP; none given: that of the last route which matches everything"),
+        Meta(
+            description="cluster of what is not HTTP/1. None given: with `auto` that of the only route, where nothing "
+            "could refuse or change a request, else what is not HTTP/1 gets 400; with `tcp` that of the last route "
+            "which matches everything"
+        ),
     ] = None
     routes: Annotated[tuple[Route, ...], Meta(description="tried in order; the first that matches wins")] = ()
     limits: Annotated[Limits, Meta(description="what one client may ask")] = Limits()

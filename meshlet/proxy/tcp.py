@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, cast
 
-from meshlet.errors import NoRoute, ProxyError, UpstreamError
+from meshlet.errors import ProxyError, UpstreamError
 from meshlet.http.attempt import Attempt
 from meshlet.proxy.relay import Relay
 from meshlet.proxy.transports import peer_name, reset
@@ -120,11 +120,10 @@ class TcpConnection(Side):
 
     async def _connect(self) -> None:
         cluster = self._settings.tcp_cluster
+        assert cluster is not None
         tried: list[Endpoint] = []
         while True:
             try:
-                if cluster is None:
-                    raise NoRoute("the listener has no cluster for TCP connections")
                 endpoint = cluster.pick(self._key(cluster), tried)
                 endpoint.pool.reserve()
             except ProxyError as error:

@@ -220,8 +220,6 @@ def _dc(_: str, facts: Facts) -> str:
 
 def _nr(_: str, facts: Facts) -> str:
     listener = shlex.quote(facts["listener"])
-    if "for tcp" in facts["error"].lower():
-        return f"listener {listener} has no `cluster` for connections that are not HTTP: is that what the client meant?"
     if "CONNECT" in facts["error"]:
         return "the route has no `connect: true`: does the client take meshlet for a forward proxy?"
     url = f"http://{facts['host'] or 'HOST'}{facts['target'] or '/'}"
@@ -233,6 +231,11 @@ def _nr(_: str, facts: Facts) -> str:
 
 
 def _si(_: str, facts: Facts) -> str:
+    if "has said nothing" in facts["error"]:
+        return (
+            "the client was silent for `limits.head_timeout`: is it a server that speaks first that it waits for, and "
+            "late? `protocol: tcp` dials at once"
+        )
     if facts["protocol"] == "TCP":
         return "no byte for `limits.tcp_idle_timeout`: raise it, or have one side send keep-alives"
     if facts["status"] == 408:
@@ -241,6 +244,11 @@ def _si(_: str, facts: Facts) -> str:
 
 
 def _dpe(_: str, facts: Facts) -> str:
+    if "only HTTP/1 can be held to" in facts["error"]:
+        listener = shlex.quote(facts["listener"])
+        return (
+            f"a `cluster` of listener {listener} would get what is not HTTP/1; the routes' rules would not hold for it"
+        )
     return {
         413: "the request body is larger than `max_body` of the route or listener allows",
         414: "the URL is longer than `limits.max_target_bytes`: does the client put data into it?",

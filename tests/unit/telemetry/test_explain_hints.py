@@ -190,7 +190,6 @@ def test_no_route_comes_with_the_command_that_tells_why() -> None:
     quoted = hint(**facts, error="no route takes this request", target=b"/it's;$(reboot)")
     assert """'GET http://reviews.example/it'"'"'s;$(reboot)'""" in quoted
     assert "connect: true" in hint(**facts, error="the route does not allow CONNECT")
-    assert "no `cluster`" in hint(**facts, error="the listener has no cluster for TCP connections", protocol="TCP")
 
 
 @pytest.mark.parametrize(
@@ -198,11 +197,15 @@ def test_no_route_comes_with_the_command_that_tells_why() -> None:
 )
 def test_what_the_client_broke(status: int, words: str) -> None:
     assert words in hint(flag="DPE", status=status)
+    error = "this is TLS, and the listener has rules that only HTTP/1 can be held to"
+    assert "`cluster` of listener" in hint(flag="DPE", status=0, error=error)
 
 
 def test_idle() -> None:
     assert "the client stopped sending" in hint(flag="SI", status=408)
     assert "tcp_idle_timeout" in hint(flag="SI", status=0, protocol="TCP")
+    silent = "the client has said nothing"
+    assert "`protocol: tcp` dials at once" in hint(flag="SI", status=0, protocol="TCP", error=silent)
     assert hint(flag="SI", status=504) == FLAGS["SI"].check
 
 
