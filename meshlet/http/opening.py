@@ -63,6 +63,8 @@ _TOKEN = frozenset(TOKEN)
 _FIRST_OF_WORD = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz()/:;=?@\\,]}")
 _FIRST_OF_TARGET = frozenset(b"/*hH")
 
+# The request line of most connections, in their first piece.
+_REQUEST = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,128}+ ([^\x00-\x20\x7f]++) HTTP/1\.")
 _BLANKS = re.compile(rb"[ \t\v\f\r\n]*")
 _TOKENS = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]*")
 _TARGETS = re.compile(rb"[^\x00-\x20\x7f]*")
@@ -100,6 +102,10 @@ class Opening:
 
     def look(self, data: bytes | bytearray) -> Verdict:
         """Return the verdict on `data`, all that has come so far: what it had last time, and more."""
+        if not self._at:
+            request = _REQUEST.match(data)
+            if request is not None and request.end(1) - request.start(1) <= self._longest_target:
+                return _HTTP
         if _PREFACE.startswith(data[: len(_PREFACE)]):
             return _UNKNOWN if len(data) < len(_PREFACE) else _HTTP2
         if data[0] == _TLS_HANDSHAKE:

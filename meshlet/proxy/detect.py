@@ -82,7 +82,10 @@ class DetectingConnection(TcpConnection):
         elif self._dialling is not None:
             self._leave("SI", "neither the client nor the app has said anything")
         elif self._patience < NEVER:
-            self._leave("SI", "the client has said nothing")
+            cluster = self._refresh().tcp_cluster
+            # Clients open connections in advance; only where the app might have spoken first does it tell of a fault.
+            flag = "" if cluster is None or cluster.speaks_http else "SI"
+            self._leave(flag, "the client has said nothing")
         else:
             self._patience = self._deadline = now + self._settings.limits.head_timeout
             self._wait()

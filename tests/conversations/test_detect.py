@@ -6,6 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from meshlet.config.schema import EndpointConfig
 from meshlet.config.units import Address
@@ -432,6 +434,29 @@ def test_bytes_one_by_one_open_no_door() -> None:
         world.no_more_apps()
 
 
+PIECES = [
+    *(b"GET", b" ", b"/", b"/x", b" HTTP/1.1", b"HTTP/2.0", b"\r\n", b"\n", b"\r\n\r\n", b"Host: a", b"\0", b"\x0b"),
+    *(b"\x16", b"\x03", b"A" * 4097, b"<190>", b"{", b"brew", PREFACE, DOOR),
+]
+
+
+@given(st.lists(st.tuples(st.sampled_from(PIECES), st.sampled_from([0.0, 0.06, 0.2])), min_size=1, max_size=8))
+@settings(max_examples=100, deadline=None)
+def test_whatever_comes_however_slowly_the_app_gets_requests_alone(pieces: list[tuple[bytes, float]]) -> None:
+    with World(**RULES) as world:
+        client = world.client()
+        for piece, pause in [*pieces, (DOOR, 0.0)]:
+            if not client.gone:
+                client.sends(piece)
+                world.passes(pause)
+        for app in world.apps:
+            assert ADDED in app.takes()
+            assert b"/admin" not in app.received
+            assert app.received.count(b" HTTP/1.1\r\n") == app.received.count(ADDED)
+        client.takes()
+        client.closes()
+
+
 @conversation(**RULES, cut=False)
 def test_tls_is_closed_where_there_are_rules(world: World) -> None:
     client = world.client()
@@ -485,6 +510,7 @@ def test_a_silent_client_where_there_are_rules(world: World) -> None:
     assert client.state == "open"
     world.passes(0.2)
     assert client.closed
+    assert world.flags == [""]
     world.no_more_apps()
 
 
@@ -672,6 +698,9 @@ def test_an_app_that_speaks_http_is_not_asked() -> None:
         app.got(GOT_GET)
         app.sends(OK)
         silent[0].got(GOT_OK)
+        world.passes(2)
+        assert all(client.closed for client in silent[1:])
+        assert set(world.flags) == {""}  # connections that were opened in advance, most likely
         world.no_more_apps()
 
 
