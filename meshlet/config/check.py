@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         AccessLog,
         Cluster,
         Config,
+        Discovery,
         Filter,
         HeaderRules,
         Listener,
@@ -124,6 +125,7 @@ def _cluster(cluster: Cluster, around: Path, reader: Reader) -> None:
     if cluster.discovery is not None:
         _one_of(cluster.discovery, (*around, "discovery"), ("dns", "srv", "file"), reader)
         _bounds(cluster.discovery, (*around, "discovery"), ("min_refresh", "max_refresh"), reader)
+        _family(cluster.discovery, (*around, "discovery"), reader)
     if cluster.outlier_detection is not None:
         times = ("base_ejection_time", "max_ejection_time")
         _bounds(cluster.outlier_detection, (*around, "outlier_detection"), times, reader)
@@ -137,6 +139,19 @@ def _cluster(cluster: Cluster, around: Path, reader: Reader) -> None:
         reader.mistake((*around, "hash_on"), "nothing", expected)
     elif cluster.hash_on is not None and not hashes:
         reader.mistake((*around, "hash_on"), f"the balancer {cluster.balancer}", "ring-hash or maglev beside this key")
+
+
+def _family(discovery: Discovery, around: Path, reader: Reader) -> None:
+    """Note where there is no name whose addresses could be of this family."""
+    family = (*around, "family")
+    if not reader.given(family) or not reader.sound(around):
+        return
+    if discovery.file is not None:
+        reader.mistake(family, f"{discovery.family} beside file", "dns or srv beside this key")
+    elif discovery.dns is not None and values.is_ip(discovery.dns.host):
+        own = "ipv6" if ":" in discovery.dns.host else "ipv4"
+        if discovery.family in ("ipv4", "ipv6") and discovery.family != own:
+            reader.mistake(family, f"{discovery.family} beside {discovery.dns}", f"{own}, or a host name in dns")
 
 
 def _bounds(struct: object, around: Path, keys: tuple[str, str], reader: Reader) -> None:

@@ -538,9 +538,16 @@ class Discovery(_Strict):
 
     dns: Annotated[
         NamedAddress | None,
-        Meta(description="HOST:PORT; all A and AAAA records, asked again when their TTL is over"),
+        Meta(description="HOST:PORT; its A and AAAA records, asked again when their TTL is over"),
     ] = None
     srv: Annotated[HostName | None, Meta(description="name of SRV records, such as `_http._tcp.reviews.shop`")] = None
+    family: Annotated[
+        Literal["auto", "ipv4", "ipv6", "all"],
+        Meta(
+            description="for `dns` and `srv`: only A or only AAAA records; `auto`: an address of each family is one "
+            "endpoint, of which either is connected to; `all`: every address is an endpoint of its own"
+        ),
+    ] = "auto"
     file: Annotated[
         Annotated[str, Meta(extra={"check": values.file_path})] | None,
         Meta(description="YAML or JSON file with a list `endpoints`, read again when it changes"),

@@ -200,6 +200,7 @@ class DataPlane:
                 "endpoints": [
                     {
                         "address": endpoint.name,
+                        "connects_to": endpoint.address.preferred,
                         "state": state_of(endpoint),
                         "weight": endpoint.weight,
                         "priority": endpoint.priority,

@@ -16,8 +16,9 @@ from meshlet.telemetry.metrics import DURATION_BOUNDS
 from meshlet.upstream.balancers.keys import hash_key, key_function
 from meshlet.upstream.balancers.make import make_balancer
 from meshlet.upstream.balancers.peak_ewma import Ewma
+from meshlet.upstream.destination import Destination
 from meshlet.upstream.discovery.make import make_discovery
-from meshlet.upstream.discovery.names import with_details
+from meshlet.upstream.discovery.names import Names, with_details
 from meshlet.upstream.endpoint import Endpoint
 from meshlet.upstream.greeting import Greeting
 from meshlet.upstream.health import HealthChecker
@@ -31,11 +32,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from meshlet.config.schema import Cluster as ClusterConfig
-    from meshlet.config.schema import EndpointConfig
-    from meshlet.config.units import Address
     from meshlet.http.head import RequestHead
     from meshlet.timers import Timers
     from meshlet.upstream.balancers.base import Balancer
+    from meshlet.upstream.discovery.base import Found
 
 logger = logging.getLogger("meshlet.upstream")
 
@@ -95,7 +95,7 @@ class Cluster:
         # who there is
         self._discovery = make_discovery(config)
         self._discovering: asyncio.Task[None] | None = None
-        self._found: list[EndpointConfig] = []
+        self._found: list[Found] = []
         self.endpoints: tuple[Endpoint, ...] = ()
         self._answering: tuple[Endpoint, ...] | None = None  # endpoints, one of which has answered a request
         self.greeting = Greeting(self, timers, clock)
@@ -115,7 +115,7 @@ class Cluster:
         self.panics_total = 0  # requests sent without regard to health
         self.updates_total = 0
         self.update_failures_total = 0
-        self._set_endpoints([each for each in with_details(config.endpoints) if not is_name(each.address)])
+        self._set_endpoints(Names().known(with_details(config.endpoints)))
 
     # --- per request ---
 
@@ -260,7 +260,7 @@ class Cluster:
             self._update(None, "discovery failed")
             await asyncio.sleep(_PAUSE)
 
-    def _update(self, endpoints: Sequence[EndpointConfig] | None, error: str | None = None) -> None:
+    def _update(self, endpoints: Sequence[Found] | None, error: str | None = None) -> None:
         """Take what discovery found; see `discovery.base.Update`."""
         self.updates_total += 1
         self.update_failures_total += error is not None
@@ -273,21 +273,21 @@ class Cluster:
             self._set_endpoints(endpoints)
         self.settled.set()
 
-    def _set_endpoints(self, found: Sequence[EndpointConfig]) -> None:
-        wanted: dict[Address, EndpointConfig] = {}
-        for config in found:
-            wanted.setdefault(config.address, config)
+    def _set_endpoints(self, endpoints_found: Sequence[Found]) -> None:
+        wanted: dict[str, Found] = {}
+        for found in endpoints_found:
+            wanted.setdefault(str(found.config.address), found)
         if list(wanted.values()) == self._found:
             return
         self._found = list(wanted.values())
-        gone = {endpoint.address: endpoint for endpoint in self.endpoints}
+        gone = {endpoint.name: endpoint for endpoint in self.endpoints}
         endpoints = []
-        for address, config in wanted.items():
-            endpoint = gone.pop(address, None)
+        for name, found in wanted.items():
+            endpoint = gone.pop(name, None)
             if endpoint is None:
-                endpoint = self._new_endpoint(config)
+                endpoint = self._new_endpoint(found)
             else:
-                endpoint.configure(config)
+                endpoint.configure(found)
                 if self._slow_start is not None:
                     self._slow_start.set_share(endpoint)
             endpoints.append(endpoint)
@@ -296,9 +296,10 @@ class Cluster:
             self._remove(endpoint)
         self._arrange()
 
-    def _new_endpoint(self, config: EndpointConfig) -> Endpoint:
-        pool = Pool(config.address, self._settings, self.connections, self._timers, self._clock)
-        endpoint = Endpoint(config, pool, self._bounds)
+    def _new_endpoint(self, found: Found) -> Endpoint:
+        address = Destination(found.config.address)
+        pool = Pool(address, self._settings, self.connections, self._timers, self._clock)
+        endpoint = Endpoint(address, found, pool, self._bounds)
         if not self.settled.is_set():
             self._founders.add(endpoint)
         if self._detector is not None:

@@ -1,4 +1,4 @@
-"""An endpoint of a cluster: an address, its connections, and how it is doing."""
+"""An endpoint of a cluster: where it is, its connections, and how it is doing."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING
 
 from meshlet.errors import Overflow, QueueTimeout
 from meshlet.telemetry.metrics import DURATION_BOUNDS
+from meshlet.upstream.destination import Destination
 
 if TYPE_CHECKING:
-    from meshlet.config.schema import EndpointConfig
     from meshlet.errors import UpstreamError
     from meshlet.resilience.outlier import Monitor
     from meshlet.upstream.balancers.peak_ewma import Ewma
+    from meshlet.upstream.discovery.base import Found
     from meshlet.upstream.pool import Pool
     from meshlet.upstream.watch import Watch
 
 
 class Endpoint:
-    """One address of a cluster. What is read for each request is a plain attribute."""
+    """One server of a cluster. What is read for each request is a plain attribute."""
 
     __slots__ = (
         "active",
@@ -44,12 +45,14 @@ class Endpoint:
         "zone",
     )
 
-    def __init__(self, config: EndpointConfig, pool: Pool, bounds: tuple[float, ...] = DURATION_BOUNDS) -> None:
+    def __init__(
+        self, address: Destination, found: Found, pool: Pool, bounds: tuple[float, ...] = DURATION_BOUNDS
+    ) -> None:
         """`bounds` are those of the histogram of its response times, in seconds."""
-        self.address = config.address
-        self.name = str(config.address)
+        self.address = address
+        self.name = str(address)
         self.pool = pool
-        self.configure(config)
+        self.configure(found)
         # how it is doing
         self.healthy = True  # by the active health check, where there is one
         self.health_error: str | None = None  # what the last check found wrong
@@ -72,8 +75,10 @@ class Endpoint:
         state = "available" if self.available else "ejected" if self.ejected else "unhealthy"
         return f"<Endpoint {self.name} {state} active={self.active}>"
 
-    def configure(self, config: EndpointConfig) -> None:
-        """Take what discovery says of an endpoint besides its address."""
+    def configure(self, found: Found) -> None:
+        """Take what discovery says of an endpoint besides its first address."""
+        config, other, families = found
+        self.address.change(other, families)
         self.weight = config.weight
         self.zone = config.zone
         self.priority = config.priority

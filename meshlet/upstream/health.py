@@ -7,7 +7,6 @@ import logging
 import re
 from typing import TYPE_CHECKING, cast
 
-from meshlet.config.units import Address
 from meshlet.errors import ConnectFailure
 from meshlet.upstream.connect import connect
 
@@ -114,9 +113,7 @@ class HealthChecker:
     async def _ask(self, endpoint: Endpoint) -> str | None:
         """Check once. Return what is wrong."""
         config = self._config
-        address = endpoint.address
-        if config.port is not None and not address.path:
-            address = Address(address.host, config.port)
+        address = endpoint.address if config.port is None else endpoint.address.on(config.port)
         try:
             async with asyncio.timeout(config.timeout):
                 asking = await connect(address, lambda: _Asking(self._request), config.timeout)

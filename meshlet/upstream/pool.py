@@ -19,7 +19,7 @@ from meshlet.upstream.connection import UpstreamConnection
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from meshlet.config.units import Address
+    from meshlet.upstream.destination import Destination
 
 
 class PoolSettings(NamedTuple):
@@ -86,10 +86,10 @@ _LEARNED_FOR = 300.0
 
 
 class Pool:
-    """Hands out connections to one address. `wake` belongs to `Timers`."""
+    """Hands out connections to one endpoint. `wake` belongs to `Timers`."""
 
     def __init__(
-        self, address: Address, settings: PoolSettings, room: Room, timers: Timers, clock: Callable[[], float]
+        self, address: Destination, settings: PoolSettings, room: Room, timers: Timers, clock: Callable[[], float]
     ) -> None:
         self.address = address
         self._settings = settings

@@ -303,6 +303,8 @@ class World:
         self._mirrors = {each["mirror"]["cluster"] for each in routes if "mirror" in each}
         self.loop = FakeLoop()
         self.loop.dial = self._dial
+        self.loop.reach = self._reach
+        self.loop.adopt = self._adopt
         self.log = _Log()
         self._timers = timers = Timers(self.loop.time, self.loop.call_later)
         self.taps = Taps(timers, self.loop.time)
@@ -413,12 +415,18 @@ class World:
         self.acted()
 
     async def _dial(self, factory: Callable[[], asyncio.BaseProtocol], address: str) -> object:
+        await self._reach(address)
+        return await self._adopt(factory, address)
+
+    async def _reach(self, address: str) -> None:
         self.dialled.append(address)
         answer = self.unreachable.get(address)
         if isinstance(answer, OSError):
             raise answer
         if answer is not None:
             await asyncio.shield(answer)
+
+    async def _adopt(self, factory: Callable[[], asyncio.BaseProtocol], address: str) -> object:
         host, _, port = address.rpartition(":")
         app = App(self, (host, int(port)) if port.isdigit() else (address, 0))
         self.apps.append(app)

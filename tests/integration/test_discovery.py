@@ -55,6 +55,11 @@ class Found:
     def endpoints(self) -> list[str]:
         return [endpoint.name for endpoint in self.cluster.endpoints]
 
+    @property
+    def candidates(self) -> list[list[str]]:
+        """The addresses of each endpoint."""
+        return [list(map(str, endpoint.address.candidates())) for endpoint in self.cluster.endpoints]
+
     async def until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(10):
             while not condition():  # noqa: ASYNC110
@@ -64,11 +69,128 @@ class Found:
 APP = Address("app.test", 80)
 
 
-async def test_a_and_aaaa(server: DnsServer) -> None:
-    server.records = {("app.test", "A"): (60, ["10.0.0.2", "10.0.0.1"]), ("app.test", "AAAA"): (60, ["fd00::1"])}
-    async with Found(server, dns=APP) as found:
-        assert found.endpoints == ["10.0.0.1:80", "10.0.0.2:80", "[fd00::1]:80"]
+BOTH = {("app.test", "A"): (60, ["10.0.0.2", "10.0.0.1"]), ("app.test", "AAAA"): (60, ["fd00::1", "fd00::2"])}
+ONE_OF_EACH = {("app.test", "A"): (60, ["10.0.0.1"]), ("app.test", "AAAA"): (60, ["fd00::1"])}
+
+
+@pytest.mark.parametrize(
+    ("family", "endpoints", "asked"),
+    [
+        ("auto", [["10.0.0.1:80", "[fd00::1]:80"], ["10.0.0.2:80", "[fd00::2]:80"]], {"A", "AAAA"}),
+        ("ipv4", [["10.0.0.1:80"], ["10.0.0.2:80"]], {"A"}),
+        ("ipv6", [["[fd00::1]:80"], ["[fd00::2]:80"]], {"AAAA"}),
+        ("all", [["10.0.0.1:80"], ["10.0.0.2:80"], ["[fd00::1]:80"], ["[fd00::2]:80"]], {"A", "AAAA"}),
+    ],
+)
+async def test_families(server: DnsServer, family: str, endpoints: list[list[str]], asked: set[str]) -> None:
+    server.records = BOTH | {("_http._tcp.app.test", "SRV"): (60, ["0 1 80 app.test."])}
+    async with Found(server, dns=APP, family=family) as found:
+        assert found.candidates == endpoints
         assert found.cluster.last_error is None
+        assert {kind for _, kind in server.asked} == asked
+    async with Found(server, srv="_http._tcp.app.test", family=family) as found:
+        assert found.candidates == endpoints
+
+
+async def test_fewer_of_one_family(server: DnsServer) -> None:
+    """However many there are, each endpoint has somewhere to go when a family is dead."""
+    server.records = BOTH | {("app.test", "AAAA"): (60, ["fd00::1"])}
+    async with Found(server, dns=APP) as found:
+        assert found.candidates == [["10.0.0.1:80", "[fd00::1]:80"], ["10.0.0.2:80", "[fd00::1]:80"]]
+    server.records = BOTH | {("app.test", "A"): (60, ["10.0.0.1"])}
+    async with Found(server, dns=APP) as found:
+        assert found.candidates == [["10.0.0.1:80", "[fd00::1]:80"]]
+
+
+@pytest.mark.parametrize(
+    ("silent", "records", "endpoint"),
+    [
+        ("AAAA", {("app.test", "A"): (0, ["10.0.0.1"])}, "10.0.0.1:80"),
+        ("A", {("app.test", "AAAA"): (0, ["fd00::1"])}, "[fd00::1]:80"),
+    ],
+    ids=["AAAA", "A"],
+)
+async def test_a_family_that_is_never_answered_about(
+    server: DnsServer, silent: str, records: dict[tuple[str, str], tuple[int, list[str]]], endpoint: str
+) -> None:
+    server.records = records
+    server.silent = silent
+    began = time.monotonic()
+    async with Found(server, dns=APP) as found:
+        assert 0.04 < time.monotonic() - began < 2
+        assert found.candidates == [[endpoint]]
+        # Looking again neither waits for the question that is open nor adds another one.
+        await found.until(lambda: found.cluster.updates_total == 5)
+        assert server.asked.count(("app.test", silent)) < 3
+        assert found.cluster.last_error is None
+        assert time.monotonic() - began < 4
+
+
+async def test_what_comes_late_is_not_lost(server: DnsServer) -> None:
+    server.records = ONE_OF_EACH
+    server.late = {"AAAA": 0.3}
+    async with Found(server, dns=APP) as found:
+        assert found.candidates == [["10.0.0.1:80"]]
+        (endpoint,) = found.cluster.endpoints
+        await found.until(lambda: found.candidates == [["10.0.0.1:80", "[fd00::1]:80"]])
+        assert found.cluster.endpoints == (endpoint,)  # with its connections, and what is known of it
+        assert sorted(server.asked) == [("app.test", "A"), ("app.test", "AAAA")]
+
+
+async def test_the_time_to_live_of_what_comes_late_counts(server: DnsServer) -> None:
+    server.records = ONE_OF_EACH | {("app.test", "AAAA"): (1, ["fd00::1"])}
+    server.late = {"AAAA": 0.2}
+    async with Found(server, dns=APP) as found:
+        server.records = {("app.test", "A"): (60, ["10.0.0.9"])}
+        await found.until(lambda: found.endpoints == ["10.0.0.9:80"])
+
+
+async def test_a_late_a_record_gives_the_endpoint_its_name(server: DnsServer) -> None:
+    server.records = ONE_OF_EACH
+    server.late = {"A": 0.3}
+    async with Found(server, dns=APP) as found:
+        assert found.candidates == [["[fd00::1]:80"]]
+        await found.until(lambda: found.candidates == [["10.0.0.1:80", "[fd00::1]:80"]])
+
+
+async def test_late_targets_of_srv(server: DnsServer) -> None:
+    server.records = ONE_OF_EACH | {("_http._tcp.app.test", "SRV"): (60, ["3 7 80 app.test."])}
+    server.late = {"AAAA": 0.3}
+    async with Found(server, srv="_http._tcp.app.test") as found:
+        assert found.candidates == [["10.0.0.1:80"]]
+        await found.until(lambda: found.candidates == [["10.0.0.1:80", "[fd00::1]:80"]])
+        assert [(each.priority, each.weight) for each in found.cluster.endpoints] == [(3, 7)]
+        assert server.asked.count(("_http._tcp.app.test", "SRV")) == 1
+
+
+@pytest.mark.parametrize("how", ["denied", "broken", "none"])
+@pytest.mark.parametrize("kind", ["A", "AAAA"])
+async def test_one_family_fails_from_the_start(server: DnsServer, kind: str, how: str) -> None:
+    server.records = {key: value for key, value in ONE_OF_EACH.items() if key[1] != kind}
+    if how != "none":
+        setattr(server, how, kind)
+    async with Found(server, dns=APP) as found:
+        assert found.endpoints == ["[fd00::1]:80" if kind == "A" else "10.0.0.1:80"]
+        assert found.cluster.last_error is None
+
+
+@pytest.mark.parametrize(("family", "there", "lacks"), [("ipv4", "AAAA", "A"), ("ipv6", "A", "AAAA")])
+async def test_none_of_the_family_that_is_wanted(server: DnsServer, family: str, there: str, lacks: str) -> None:
+    server.records = {("app.test", there): BOTH["app.test", there]}
+    async with Found(server, dns=APP, family=family) as found:
+        assert found.endpoints == []
+        assert found.cluster.last_error == f"app.test has no {lacks} records"
+
+
+async def test_closed_while_one_family_is_late(server: DnsServer) -> None:
+    server.records = ONE_OF_EACH
+    server.silent = "AAAA"
+    before = asyncio.all_tasks()
+    async with Found(server, dns=APP) as found:
+        assert len(asyncio.all_tasks()) > len(before) + 1  # the cluster's, and the question's
+    server.silent = ""
+    await found.until(lambda: asyncio.all_tasks() == before)
+    assert found.candidates == [["10.0.0.1:80"]]
 
 
 async def test_a_server_that_denies_the_name_for_the_lack_of_aaaa(server: DnsServer) -> None:
@@ -84,7 +206,7 @@ async def test_one_half_fails(server: DnsServer) -> None:
     async with Found(server, dns=APP) as found:
         server.broken = "AAAA"
         server.records["app.test", "A"] = (0, ["10.0.0.2"])
-        await found.until(lambda: found.endpoints == ["10.0.0.2:80", "[fd00::1]:80"])
+        await found.until(lambda: found.endpoints == ["10.0.0.2:80"])
         assert found.cluster.last_error == "no server can tell about app.test"
 
 

@@ -29,6 +29,9 @@ class DnsServer(asyncio.DatagramProtocol):
         # types of records: questions for them are answered with NXDOMAIN, or with SERVFAIL
         self.denied = ""
         self.broken = ""
+        # types of records: questions for them are never answered, or so many seconds late
+        self.silent = ""
+        self.late: dict[str, float] = {}
         self.asked: list[tuple[str, str]] = []
 
     async def __aenter__(self) -> Self:
@@ -48,7 +51,7 @@ class DnsServer(asyncio.DatagramProtocol):
         question = query.question[0]
         name, kind = question.name.to_text(omit_final_dot=True), dns.rdatatype.to_text(question.rdtype)
         self.asked.append((name, kind))
-        if self.mute:
+        if self.mute or kind == self.silent:
             return
         answer = dns.message.make_response(query)
         answer.flags |= dns.flags.RA
@@ -58,7 +61,12 @@ class DnsServer(asyncio.DatagramProtocol):
             answer.set_rcode(dns.rcode.NXDOMAIN if kind == self.denied else dns.rcode.SERVFAIL)
         else:
             self._fill(answer, name, kind)
-        self._transport.sendto(answer.to_wire(), addr)
+        wire = answer.to_wire()
+        asyncio.get_running_loop().call_later(self.late.get(kind, 0), lambda: self._send(wire, addr))
+
+    def _send(self, wire: bytes, addr: Any) -> None:
+        if not self._transport.is_closing():
+            self._transport.sendto(wire, addr)
 
     def _fill(self, answer: dns.message.Message, name: str, kind: str) -> None:
         if not any(known == name for known, _ in self.records):

@@ -49,7 +49,12 @@ class FakeLoop:
         self._events: deque[Callable[[], None]] = deque()
         self._readers: dict[int, Callable[[], object]] = {}
         self.is_readable: Callable[[int], bool] = lambda _: False
+        #: what there is at an address: a connection, or what goes wrong
         self.dial: Callable[[Callable[[], asyncio.BaseProtocol], str], Coroutine[Any, Any, Any]]
+        #: the same in two steps: it can be reached, and then is given a protocol
+        self.reach: Callable[[str], Coroutine[Any, Any, None]]
+        self.adopt: Callable[[Callable[[], asyncio.BaseProtocol], str], Coroutine[Any, Any, Any]]
+        self._reached: dict[Any, str] = {}
         #: what went wrong in a callback; a test must leave it empty
         self.failures: list[dict[str, Any]] = []
 
@@ -148,8 +153,18 @@ class FakeLoop:
     def remove_reader(self, fd: Any) -> bool:
         return self._readers.pop(fd, None) is not None
 
-    async def create_connection(self, factory: Any, host: Any = None, port: Any = None, **_: Any) -> Any:
-        return await self.dial(factory, f"{host}:{port}")
+    async def create_connection(
+        self, factory: Any, host: Any = None, port: Any = None, *, sock: Any = None, **_: Any
+    ) -> Any:
+        if sock is None:
+            return await self.dial(factory, f"{host}:{port}")
+        sock.close()  # a transport's own from now on
+        return await self.adopt(factory, self._reached.pop(sock))
+
+    async def sock_connect(self, sock: Any, address: tuple[str, int]) -> None:
+        host, port = address
+        await self.reach(f"{host}:{port}")
+        self._reached[sock] = f"{host}:{port}"
 
     async def create_unix_connection(self, factory: Any, path: Any = None, **_: Any) -> Any:
         return await self.dial(factory, f"unix:{path}")
@@ -399,8 +414,9 @@ class Peer:
         made = self.loop.create_future()
 
         def begin() -> None:
-            self.transport.begin(protocol)
-            made.set_result(None)
+            if not made.cancelled():  # uvloop tells no protocol of a connection that was given up
+                self.transport.begin(protocol)
+                made.set_result(None)
 
         self.loop.call_soon(begin)
         try:

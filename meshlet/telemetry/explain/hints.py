@@ -6,6 +6,7 @@ The facts are an explanation as `ring` makes it. What went wrong is known from t
 
 from __future__ import annotations
 
+import re
 import shlex
 from typing import TYPE_CHECKING
 
@@ -46,9 +47,15 @@ def _matched(rules: Rules, text: str) -> str:
 # --- no connection ---
 
 _REFUSED = "nothing listens on {0}: is the app up, and on this port?"
+_SILENT = (
+    "{0} does not answer at all: a wrong address, a NetworkPolicy or firewall that drops packets, or an app too busy "
+    "to accept; `connect_timeout` of the cluster bounds the wait"
+)
+_NEXT_ADDRESS = re.compile(r", to (?=[\[0-9])")
 _CONNECT: Rules = (
     ("refused", _REFUSED),
     ("connect call failed", _REFUSED),
+    ("no answer within", _SILENT),
     ("no such file", "there is no socket {0}: has the app made it, and do both containers mount its folder?"),
     ("permission denied", "meshlet may not open {0}: look at its owner and mode"),
     ("name", "the name in {0} is not known: try `getent hosts` in the Pod; is it spelt right, is DNS reachable?"),
@@ -56,10 +63,6 @@ _CONNECT: Rules = (
     ("no route to host", "there is no way to {0}: is the Pod or node gone, does a firewall reject it?"),
     ("too many open files", "meshlet has no descriptors left: raise `ulimit -n`, or lower `max_connections`"),
     ("cannot assign requested address", "no local port is left for {0}: too many connections that live too short"),
-)
-_SILENT = (
-    "{0} does not answer at all: a wrong address, a NetworkPolicy or firewall that drops packets, or an app too busy "
-    "to accept; `connect_timeout` of the cluster bounds the wait"
 )
 
 
@@ -69,8 +72,9 @@ def _uf(_: str, facts: Facts) -> str:
     endpoint = failed["endpoint"] if failed is not None else endpoint_of(facts)
     if reason.startswith("no connection to "):
         return _SILENT.format(endpoint)
-    # The address may hold words that look like a cause.
-    return _matched(_CONNECT, reason.rpartition(": ")[2]).format(endpoint)
+    # The address may hold words that look like a cause. A server with two addresses has a cause for each.
+    causes = "; ".join(each.rpartition(": ")[2] for each in _NEXT_ADDRESS.split(reason))
+    return _matched(_CONNECT, causes).format(endpoint)
 
 
 def _uh(_: str, facts: Facts) -> str:

@@ -10,8 +10,10 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from meshlet.upstream.discovery.base import RESOLUTION_DELAY, Late
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from dns.asyncresolver import Resolver
 
@@ -41,6 +43,14 @@ class Addresses(NamedTuple):
     error: str | None = None
 
 
+class _Answer(NamedTuple):
+    """About one kind of record. Where there is an error, the hosts are those of the last good answer."""
+
+    hosts: tuple[str, ...]
+    ttl: float = _FOR_EVER
+    error: DnsError | None = None
+
+
 class Service(NamedTuple):
     """An SRV record (RFC 2782)."""
 
@@ -51,35 +61,50 @@ class Service(NamedTuple):
 
 
 class DnsClient:
-    """Asks `resolvers`, or those of /etc/resolv.conf where there are none; search domains hold in either case."""
+    """Asks `resolvers`, or those of /etc/resolv.conf where there are none; search domains hold in either case.
 
-    def __init__(self, resolvers: Sequence[Address] = (), hosts_file: str = "/etc/hosts") -> None:
+    A and AAAA records are asked for at the same time, unless `family` wants only one of them. When one is known and
+    the other is not a moment later, that comes late (RFC 8305 section 3): a server that never answers about AAAA
+    delays nothing.
+    """
+
+    def __init__(self, resolvers: Sequence[Address] = (), family: str = "auto", hosts_file: str = "/etc/hosts") -> None:
         self._servers = tuple(resolvers)
         self._hosts_file = Path(hosts_file)
         self._resolver: Resolver | None = None
-        self._last: dict[tuple[str, str], tuple[str, ...]] = {}
+        self._kinds = {"ipv4": ("A",), "ipv6": ("AAAA",)}.get(family, ("A", "AAAA"))
+        # by name and kind
+        self._answers: dict[tuple[str, str], _Answer] = {}
+        self._asking: dict[tuple[str, str], asyncio.Task[bool]] = {}
+        self.late = Late()
 
-    async def addresses(self, host: str) -> Addresses:
-        """Return what A and AAAA records say. Raises DnsError where there are none."""
-        known = self._without_asking(host)
-        if known:
-            return Addresses(known, _FOR_EVER)
-        hosts: list[str] = []
-        ttl = _FOR_EVER
-        errors: dict[str, None] = {}
-        for kind, answer in zip(("A", "AAAA"), await self._both(host), strict=True):
-            if isinstance(answer, DnsError):
-                errors[str(answer)] = None
-                hosts += self._last.get((host, kind), ())
-                continue
-            found = tuple(sorted({str(record.address) for record in answer.rrset or ()})) if answer is not None else ()
-            self._last[host, kind] = found
-            hosts += found
-            if found:
-                ttl = min(ttl, answer.chaining_result.minimum_ttl)
-        if not hosts:
-            raise DnsError("; ".join(errors) or f"{host} has neither A nor AAAA records")
-        return Addresses(tuple(hosts), ttl, "; ".join(errors) or None)
+    async def look_up(self, hosts: Collection[str]) -> None:
+        """Ask for the addresses of these names, and forget all other names."""
+        for key in [key for key in self._asking if key[0] not in hosts]:
+            self._asking.pop(key).cancel()
+        self._answers = {key: answer for key, answer in self._answers.items() if key[0] in hosts}
+        await asyncio.gather(*map(self._look_up, hosts))
+        self.late.clear()
+
+    def addresses(self, host: str) -> Addresses:
+        """Return what is known of a name that was looked up. Raises DnsError where it has no address."""
+        answers = [self._answers[host, kind] for kind in self._kinds if (host, kind) in self._answers]
+        if any(answer.error is None for answer in answers):
+            # Some servers deny the name where it only lacks the one kind of record.
+            answers = [answer for answer in answers if not isinstance(answer.error, NoSuchName)]
+        used = [answer for answer in answers if answer.hosts]
+        # What one family cannot tell is no error while it never could, and the other one can.
+        errors = "; ".join(dict.fromkeys(str(answer.error) for answer in used or answers if answer.error is not None))
+        if not used:
+            lacks = "neither A nor AAAA" if len(self._kinds) > 1 else f"no {self._kinds[0]}"
+            raise DnsError(errors or f"{host} has {lacks} records")
+        hosts = tuple(each for answer in used for each in answer.hosts)
+        return Addresses(hosts, min(answer.ttl for answer in used), errors or None)
+
+    def close(self) -> None:
+        """Take back the questions that are not answered yet."""
+        while self._asking:
+            self._asking.popitem()[1].cancel()
 
     async def services(self, name: str) -> tuple[list[Service], float]:
         """Return the SRV records of a name and their time to live. Raises DnsError where there are none."""
@@ -93,14 +118,42 @@ class DnsClient:
             raise DnsError(f"{name} has no SRV records")
         return found, answer.chaining_result.minimum_ttl
 
-    async def _both(self, host: str) -> list[Any]:
-        results = await asyncio.gather(self._ask(host, "A"), self._ask(host, "AAAA"), return_exceptions=True)
-        for result in results:
-            if isinstance(result, BaseException) and not isinstance(result, DnsError):
-                raise result
-        # Some servers deny the name where it only lacks the one kind of record.
-        known = [result for result in results if not isinstance(result, BaseException)]
-        return [None if known and isinstance(result, NoSuchName) else result for result in results]
+    async def _look_up(self, host: str) -> None:
+        known = self._without_asking(host)
+        if known:
+            for kind in self._kinds:
+                self._answers[host, kind] = _Answer(tuple(each for each in known if (":" in each) == (kind == "AAAA")))
+            return
+        waiting = {self._question(host, kind) for kind in self._kinds}
+        usable = False
+        while waiting and not usable:
+            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for asked in done:
+                usable |= asked.result()
+        if waiting:
+            await asyncio.wait(waiting, timeout=RESOLUTION_DELAY)
+
+    def _question(self, host: str, kind: str) -> asyncio.Task[bool]:
+        """Ask, unless the last question has not been answered yet: of each kind there is one at most."""
+        asking = self._asking.get((host, kind))
+        if asking is None:
+            asking = asyncio.get_running_loop().create_task(self._learn(host, kind))
+            self._asking[host, kind] = asking
+        return asking
+
+    async def _learn(self, host: str, kind: str) -> bool:
+        """Ask and remember the answer. Say whether it has addresses."""
+        try:
+            found = await self._ask(host, kind)
+        except DnsError as error:
+            answer = self._answers.get((host, kind), _Answer(()))._replace(error=error)
+        else:
+            hosts = tuple(sorted({str(record.address) for record in found.rrset or ()}))
+            answer = _Answer(hosts, found.chaining_result.minimum_ttl)
+        del self._asking[host, kind]
+        self._answers[host, kind] = answer
+        self.late.set()
+        return bool(answer.hosts) and answer.error is None
 
     async def _ask(self, name: str, kind: str) -> Any:
         import dns.exception

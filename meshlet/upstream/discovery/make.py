@@ -24,9 +24,9 @@ def make_discovery(config: Cluster) -> Discovery:
     from meshlet.upstream.discovery.dns import Dns, Srv
     from meshlet.upstream.discovery.dns_client import DnsClient
 
-    client = DnsClient(found.resolvers)
+    client = DnsClient(found.resolvers, found.family)
     retries = Retries(found.min_refresh, found.max_refresh)
     if found.dns is not None:
-        return Dns(found.dns, client, retries)
+        return Dns(found.dns, client, retries, found.family)
     assert found.srv is not None
-    return Srv(found.srv, client, retries)
+    return Srv(found.srv, client, retries, found.family)

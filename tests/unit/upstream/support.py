@@ -12,6 +12,8 @@ from meshlet.config.schema import EndpointConfig
 from meshlet.config.units import Address
 from meshlet.timers import Timers
 from meshlet.upstream.cluster import Cluster
+from meshlet.upstream.destination import Destination
+from meshlet.upstream.discovery.base import Found
 from meshlet.upstream.endpoint import Endpoint
 from tests.support.fakes import FakeLoop
 
@@ -31,7 +33,8 @@ def config(name: str, **details: Any) -> EndpointConfig:
 
 
 def endpoint(number: int, *, weight: int = 1, **details: Any) -> Endpoint:
-    return Endpoint(config(f"10.0.0.{number}:80", weight=weight, **details), cast("Any", None))
+    found = Found(config(f"10.0.0.{number}:80", weight=weight, **details))
+    return Endpoint(Destination(found.config.address), found, cast("Any", None))
 
 
 def endpoints(*weights: int) -> list[Endpoint]:
@@ -79,4 +82,4 @@ class Bench:
 
     def finds(self, *configs: EndpointConfig, error: str | None = None) -> None:
         """Have discovery find endpoints."""
-        self.cluster._update(configs, error)
+        self.cluster._update([Found(each) for each in configs], error)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import socket
+import threading
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
@@ -17,10 +19,11 @@ from meshlet.upstream.discovery.base import Retries
 from meshlet.upstream.discovery.dns import Dns, Srv
 from meshlet.upstream.discovery.dns_client import Addresses, DnsClient, DnsError, Service
 from meshlet.upstream.discovery.file import read_endpoints
+from meshlet.upstream.resolver import resolve
 from tests.unit.upstream.support import Bench
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
     from meshlet.upstream.discovery.base import Discovery
@@ -28,6 +31,11 @@ if TYPE_CHECKING:
 
 def addresses(bench: Bench) -> list[str]:
     return [endpoint.name for endpoint in bench.cluster.endpoints]
+
+
+def candidates(bench: Bench) -> list[list[str]]:
+    """The addresses of each endpoint, in the order in which they are tried."""
+    return [list(map(str, endpoint.address.candidates())) for endpoint in bench.cluster.endpoints]
 
 
 # --- when to look again ---
@@ -55,11 +63,14 @@ class Resolver:
         self.known: dict[str, tuple[str, ...]] = {}
         self.asked: list[str] = []
 
-    async def __call__(self, address: Address) -> tuple[Address, ...]:
+    def __call__(self, address: Address, family: int = socket.AF_UNSPEC) -> asyncio.Future[tuple[Address, ...]]:
         self.asked.append(address.host)
+        answer: asyncio.Future[tuple[Address, ...]] = asyncio.get_running_loop().create_future()
         if address.host not in self.known:
-            raise OSError(errno.ENOENT, "Name or service not known")
-        return tuple(Address(host, address.port) for host in self.known[address.host])
+            answer.set_exception(OSError(errno.ENOENT, "Name or service not known"))
+        else:
+            answer.set_result(tuple(Address(host, address.port) for host in self.known[address.host]))
+        return answer
 
 
 @pytest.fixture
@@ -105,6 +116,186 @@ def test_an_unknown_name_is_asked_for_again_soon(resolver: Resolver) -> None:
         assert len(resolver.asked) == 2
 
 
+def test_a_name_of_both_families_is_one_server(resolver: Resolver) -> None:
+    resolver.known = {"localhost": ("::1", "127.0.0.1"), "six": ("fd00::1",)}
+    with Bench({"address": "localhost:80", "weight": 5, "zone": "a"}, "six:81", "10.0.0.1:82") as bench:
+        bench.cluster.start()
+        bench.loop.run()
+        assert candidates(bench) == [["127.0.0.1:80", "[::1]:80"], ["[fd00::1]:81"], ["10.0.0.1:82"]]
+        assert (bench[0].weight, bench[0].zone) == (5, "a")
+
+
+def test_what_an_endpoint_has_learned_outlives_the_next_look(resolver: Resolver) -> None:
+    resolver.known["a"] = ("10.0.0.1", "fd00::1")
+    with Bench("a:80", dns_refresh="5s") as bench:
+        bench.cluster.start()
+        bench.loop.run()
+        (endpoint,) = bench.cluster.endpoints
+        endpoint.address.connected(Address("fd00::1", 80))
+        resolver.known["a"] = ("10.0.0.1", "fd00::2")
+        bench.loop.advance(5.1)
+        assert bench.cluster.endpoints == (endpoint,)
+        assert candidates(bench) == [["[fd00::2]:80", "10.0.0.1:80"]]
+        resolver.known["a"] = ("10.0.0.1",)
+        bench.loop.advance(5.1)
+        assert bench.cluster.endpoints == (endpoint,)
+        assert candidates(bench) == [["10.0.0.1:80"]]
+
+
+def test_the_servers_of_a_name_learn_together(resolver: Resolver) -> None:
+    resolver.known["a"] = ("10.0.0.1", "10.0.0.2", "fd00::1", "fd00::2")
+    resolver.known["b"] = ("10.0.0.3", "fd00::3")
+    with Bench("a:80", "b:80") as bench:
+        bench.cluster.start()
+        bench.loop.run()
+        assert candidates(bench) == [
+            ["10.0.0.1:80", "[fd00::1]:80"],
+            ["10.0.0.2:80", "[fd00::2]:80"],
+            ["10.0.0.3:80", "[fd00::3]:80"],
+        ]
+        bench[0].address.connected(Address("10.0.0.1", 80))
+        assert candidates(bench) == [["10.0.0.1:80"], ["10.0.0.2:80"], ["10.0.0.3:80", "[fd00::3]:80"]]
+
+
+class Held(Resolver):
+    """Answers when a test says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.questions: dict[int, list[asyncio.Future[tuple[Address, ...]]]] = {}
+
+    def __call__(self, address: Address, family: int = socket.AF_UNSPEC) -> asyncio.Future[tuple[Address, ...]]:
+        answer: asyncio.Future[tuple[Address, ...]] = asyncio.get_running_loop().create_future()
+        self.questions.setdefault(family, []).append(answer)
+        return answer
+
+    def answer(self, family: int, *hosts: str) -> None:
+        """Answer the oldest open question about this family; that there is nothing, where there is no host."""
+        question = next(question for question in self.questions[family] if not question.done())
+        if hosts:
+            question.set_result(tuple(Address(host, 80) for host in hosts))
+        else:
+            question.set_exception(socket.gaierror(socket.EAI_NODATA, "No address associated with hostname"))
+
+    @property
+    def counts(self) -> list[int]:
+        families = (socket.AF_UNSPEC, socket.AF_INET, socket.AF_INET6)
+        return [len(self.questions.get(family, ())) for family in families]
+
+
+@pytest.fixture
+def held() -> Iterator[Held]:
+    fake = Held()
+    with mock.patch.object(names, "resolve", fake):
+        yield fake
+
+
+def test_both_families_are_one_question_while_that_is_answered_soon(held: Held) -> None:
+    with Bench("a:80") as bench:
+        bench.cluster.start()
+        bench.loop.advance(0.049)
+        held.answer(socket.AF_UNSPEC, "10.0.0.1", "fd00::1")
+        bench.loop.run()
+        assert candidates(bench) == [["10.0.0.1:80", "[fd00::1]:80"]]
+        assert held.counts == [1, 0, 0]
+
+
+def test_a_family_that_nobody_answers_about_delays_the_other_by_50_ms(held: Held) -> None:
+    with Bench("a:80", dns_refresh="5s") as bench:
+        bench.cluster.start()
+        bench.loop.advance(0.051)
+        assert held.counts == [1, 1, 1]
+        held.answer(socket.AF_INET, "10.0.0.1")
+        bench.loop.run()
+        assert candidates(bench) == [["10.0.0.1:80"]]
+        assert (bench.cluster.settled.is_set(), bench.cluster.last_error) == (True, None)
+        # The next look asks for what was answered, and waits on for what was not.
+        bench.loop.advance(5.1)
+        assert held.counts == [1, 2, 1]
+        held.answer(socket.AF_INET, "10.0.0.2")
+        bench.loop.run()
+        assert candidates(bench) == [["10.0.0.2:80"]]
+        # What was asked first comes last: it is believed in what it alone tells.
+        held.answer(socket.AF_UNSPEC, "10.0.0.1", "fd00::1")
+        bench.loop.run()
+        assert candidates(bench) == [["10.0.0.2:80", "[fd00::1]:80"]]
+        # A failure that comes late takes nothing away.
+        held.answer(socket.AF_INET6)
+        bench.loop.run()
+        assert candidates(bench) == [["10.0.0.2:80", "[fd00::1]:80"]]
+        assert bench.cluster.last_error is None
+
+
+@pytest.mark.parametrize("first", [socket.AF_INET6, socket.AF_UNSPEC])
+def test_whatever_is_known_first_will_do(held: Held, first: int) -> None:
+    with Bench("a:80") as bench:
+        bench.cluster.start()
+        bench.loop.advance(0.1)
+        held.answer(socket.AF_INET)
+        bench.loop.advance(1)
+        assert not bench.cluster.settled.is_set()
+        held.answer(first, "fd00::1")
+        bench.loop.run()
+        assert candidates(bench) == [["[fd00::1]:80"]]
+
+
+def test_a_name_that_nobody_knows_after_a_while(held: Held) -> None:
+    with Bench("a:80") as bench:
+        bench.cluster.start()
+        bench.loop.advance(0.1)
+        for family in (socket.AF_UNSPEC, socket.AF_INET, socket.AF_INET6):
+            held.answer(family)
+        bench.loop.run()
+        assert bench.cluster.last_error == "cannot resolve a: no address associated with hostname"
+
+
+def test_answers_after_the_cluster_is_closed(held: Held) -> None:
+    with Bench("a:80") as bench:
+        bench.cluster.start()
+        bench.loop.advance(0.1)
+        bench.cluster.close()
+        bench.loop.run()
+        held.answer(socket.AF_UNSPEC, "10.0.0.1")
+        held.answer(socket.AF_INET)
+        bench.loop.run()
+        assert bench.cluster.endpoints == ()
+
+
+async def test_the_systems_resolver_knows_the_hosts_file() -> None:
+    assert Address("127.0.0.1", 80) in await resolve(Address("localhost", 80))
+    assert await resolve(Address("localhost", 80), socket.AF_INET) == (Address("127.0.0.1", 80),)
+    with pytest.raises(OSError, match=r".+"):
+        await resolve(Address("no-such-name.invalid", 80), socket.AF_INET6)
+
+
+async def test_a_family_that_is_dead_has_threads_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many names there are, what nobody answers holds up its like alone, and a bounded number of threads."""
+    answered = threading.Event()
+    asked: list[str] = []
+
+    def getaddrinfo(host: str, port: int, family: int, _: int) -> list[Any]:
+        asked.append(host)
+        if family == socket.AF_INET6:
+            answered.wait(10)
+        return [(family, 1, 6, "", ("10.0.0.1", port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    before = threading.active_count()
+    stuck = [resolve(Address(f"six{number}", 80), socket.AF_INET6) for number in range(20)]
+    for number in range(20):
+        assert await resolve(Address(f"four{number}", 80), socket.AF_INET) == (Address("10.0.0.1", 80),)
+    assert threading.active_count() - before <= 5
+    stuck[-1].cancel()
+    await asyncio.sleep(0)
+    answered.set()
+    for question in stuck[:-1]:
+        await question
+    assert "six19" not in asked  # nobody waits for it any more
+    async with asyncio.timeout(5):
+        while threading.active_count() > before:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
 # --- DNS ---
 
 
@@ -118,8 +309,10 @@ class Client(DnsClient):
         self.ttl = 30.0
         self.asked = 0
 
-    async def addresses(self, host: str) -> Addresses:
-        self.asked += 1
+    async def look_up(self, hosts: Collection[str]) -> None:
+        self.asked += len(hosts)
+
+    def addresses(self, host: str) -> Addresses:
         if host not in self.names:
             raise DnsError(f"there is no name {host}")
         return self.names[host]
@@ -143,7 +336,7 @@ def test_dns_asks_when_the_answer_is_too_old() -> None:
     with found_by(Dns(Address("app", 80), client, Retries(1, 60))) as bench:
         bench.cluster.start()
         bench.loop.run()
-        assert addresses(bench) == ["10.0.0.1:80", "[fd00::1]:80"]
+        assert addresses(bench) == ["10.0.0.1:80"]
         client.names["app"] = Addresses(("10.0.0.2",), 30)
         bench.loop.advance(29)
         assert client.asked == 1
@@ -215,8 +408,9 @@ def test_srv() -> None:
 async def test_what_needs_no_server(tmp_path: Path, host: str, expected: tuple[str, ...]) -> None:
     hosts = tmp_path / "hosts"
     hosts.write_text("# names\n10.0.0.7 app.example.com alias # app\nfd00::7\tAPP.example.com\n\n10.0.0.8\n")
-    client = DnsClient([Address("127.0.0.1", 1)], str(hosts))
-    assert (await client.addresses(host)).hosts == expected
+    client = DnsClient([Address("127.0.0.1", 1)], hosts_file=str(hosts))
+    await client.look_up([host])
+    assert client.addresses(host).hosts == expected
     assert client._resolver is None
 
 
