@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from meshlet.config.schema import EndpointConfig
 from meshlet.config.units import Address
+from meshlet.upstream.discovery.base import Found
 from tests.conversations.world import FIRST, GET, GOT_GET, GOT_OK, OK, App, Client, World, conversation
 from tests.support.requests import REFUSED, Refused
 from tests.support.wire import head
@@ -782,7 +783,7 @@ def test_what_was_learned_is_forgotten_with_the_endpoints() -> None:
         world.client()
         world.passes(11)
         world.app()
-        world.cluster._set_endpoints([EndpointConfig(address=Address.parse("10.0.1.2:8080"))])
+        world.cluster._set_endpoints([Found(EndpointConfig(address=Address.parse("10.0.1.2:8080")))])
         client = world.client()
         world.passes(0.2)
         app = world.app("10.0.1.2:8080")

@@ -81,7 +81,7 @@ def test_requests_that_are_answered_here(name: str, connections: int) -> None:
         beside.asks()
         # Each has a turn when it comes; then they take turns, and all together take no more time than one.
         answered = [attacker.received.count(b"HTTP/1.1 ") for attacker in attackers]
-        assert 0 < min(answered)
+        assert min(answered) > 0
         assert sum(answered) <= connections * HEADS + TURNS * HEADS
         world.loop.run()
         for attacker in attackers:

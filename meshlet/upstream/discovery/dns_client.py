@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from meshlet.config.text_file import read_regular
+from meshlet.threads import in_thread
 from meshlet.upstream.discovery.base import RESOLUTION_DELAY, Late
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class DnsClient:
 
     def __init__(self, resolvers: Sequence[Address] = (), family: str = "auto", hosts_file: str = "/etc/hosts") -> None:
         self._servers = tuple(resolvers)
-        self._hosts_file = Path(hosts_file)
+        self._hosts_file = hosts_file
         self._resolver: Resolver | None = None
         self._kinds = {"ipv4": ("A",), "ipv6": ("AAAA",)}.get(family, ("A", "AAAA"))
         # by name and kind
@@ -119,7 +120,7 @@ class DnsClient:
         return found, answer.chaining_result.minimum_ttl
 
     async def _look_up(self, host: str) -> None:
-        known = self._without_asking(host)
+        known = await in_thread(self._without_asking, host)
         if known:
             for kind in self._kinds:
                 self._answers[host, kind] = _Answer(tuple(each for each in known if (":" in each) == (kind == "AAAA")))
@@ -204,7 +205,7 @@ class DnsClient:
 
     def _in_hosts_file(self, name: str) -> tuple[str, ...]:
         try:
-            text = self._hosts_file.read_text(encoding="utf-8", errors="replace")
+            text = (read_regular(self._hosts_file) or b"").decode("utf-8", "replace")
         except OSError:
             return ()
         lines = (line.partition("#")[0].split() for line in text.splitlines())

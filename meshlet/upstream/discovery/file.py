@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-import stat
 from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta, Struct
 
-from meshlet.config.mistakes import ConfigError, Mistake
+from meshlet.config.mistakes import ConfigError
 from meshlet.config.nodes import NotYaml, parse
 from meshlet.config.reader import Reader
 from meshlet.config.schema import EndpointAddress, EndpointConfig
+from meshlet.config.text_file import Unreadable, read_text, whole_file
+from meshlet.threads import in_thread
 from meshlet.upstream.discovery.names import Names, with_details
 from meshlet.upstream.resolver import is_name
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 _Signature = tuple[int, int, int, int]
 
 _LOOK = 1.0  # seconds between two looks at the file
-_MAX_BYTES = 4 * 1024 * 1024
 
 
 class EndpointsFile(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -34,31 +34,13 @@ class EndpointsFile(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     ]
 
 
-def _opener(path: str, flags: int) -> int:
-    # Opening a pipe would wait for whoever writes to it, and everything else with it.
-    return os.open(path, flags | os.O_NONBLOCK)
-
-
 def read_endpoints(path: str) -> list[EndpointConfig]:
     """Return what the file lists. Raises ConfigError with all its mistakes, also where it cannot be read."""
-    data = b""
+    reader = Reader(path)
     try:
-        with open(path, "rb", opener=_opener) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise ConfigError((Mistake(path, 0, "(top level)", "something else", "a regular file"),))
-            data = file.read(_MAX_BYTES + 1)
-        if len(data) > _MAX_BYTES:
-            raise ConfigError((Mistake(path, 0, "(top level)", "more than 4 MiB", "a list of endpoints"),))
-        reader = Reader(path)
-        found: EndpointsFile = reader.read(EndpointsFile, parse(data.decode("utf-8-sig")))
-    except OSError as error:
-        mistake = Mistake(path, 0, "(top level)", (error.strerror or str(error)).lower(), "a file that can be read")
-        raise ConfigError((mistake,)) from error
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise ConfigError((Mistake(path, line, "(top level)", "no UTF-8", "text in UTF-8"),)) from error
+        found: EndpointsFile = reader.read(EndpointsFile, parse(read_text(path, "a list of endpoints")))
     except NotYaml as error:
-        raise ConfigError((Mistake(path, error.line, "(top level)", error.found, error.expected),)) from error
+        raise ConfigError((whole_file(path, error.line, error.found, error.expected),)) from error
     if reader.mistakes:
         raise ConfigError(tuple(sorted(reader.mistakes, key=lambda mistake: mistake.line)))
     return with_details(found.endpoints)
@@ -85,7 +67,7 @@ class File:
         clock = asyncio.get_running_loop().time
         names = self._names
         self._read_as = self._look()
-        self._read()
+        await self._read()
         news = True
         resolve_at = 0.0
         while True:
@@ -98,13 +80,16 @@ class File:
             await asyncio.sleep(_LOOK)
             news = self._changed()
             if news:
-                self._read()
+                await self._read()
 
-    def _read(self) -> None:
+    async def _read(self) -> None:
         try:
-            self._endpoints = read_endpoints(self._path)
-        except ConfigError as error:
-            self._mistakes = "; ".join(map(str, error.mistakes))
+            # Thousands of endpoints take a tenth of a second, in which requests would wait.
+            self._endpoints = await in_thread(read_endpoints, self._path)
+        except (ConfigError, OSError) as error:
+            if isinstance(error, Unreadable | OSError):
+                self._read_as = None  # it is looked at again, though nobody may change it
+            self._mistakes = "; ".join(map(str, error.mistakes)) if isinstance(error, ConfigError) else str(error)
         else:
             self._mistakes = None
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meshlet.config.load import ConfigError, Mistake, load, loads
+from meshlet.config.load import ConfigError, Mistake, Unreadable, load, loads
 from meshlet.config.schema import Config, Match
 from meshlet.config.units import Address, Duration, Size
 
@@ -637,7 +639,7 @@ def test_a_file_that_may_not_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     assert error_of("c.yaml") == (
         "c.yaml: (top level): found a file that may not be read, "
         "expected one that this user may read; check its owner and mode"
@@ -648,10 +650,50 @@ def test_a_path_that_no_file_can_have() -> None:
     assert error_of("c\0").startswith("'c\\x00': (top level): found an error (embedded null byte), expected")
 
 
-def test_a_device_that_never_ends() -> None:
-    assert error_of(os.devnull.replace("null", "zero")) == (
-        "/dev/zero: (top level): found more than 4 MiB, expected a config file"
-    )
+@pytest.mark.parametrize("path", ["/dev/zero", "/dev/null", "/dev/tty", "fifo", "socket"])
+def test_what_is_no_regular_file_is_not_waited_for(path: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(tmp_path / "socket"))
+        assert error_of(tmp_path / path).startswith(f"{tmp_path / path}: (top level): found ")
+    if path in ("/dev/zero", "/dev/null", "fifo"):  # a socket cannot be opened, and here may be no terminal
+        assert error_of(tmp_path / path).endswith(
+            "found a device, a pipe or a socket, expected a config file: a regular file"
+        )
+
+
+def test_a_file_that_is_too_large(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_bytes(b" " * (4 * 1024 * 1024 + 1))
+    assert error_of(path) == f"{path}: (top level): found more than 4 MiB, expected a config file"
+
+
+def test_symlinks_to_a_regular_file(tmp_path: Path) -> None:
+    (tmp_path / "..2026").mkdir()
+    (tmp_path / "..2026" / "c.yaml").write_text(GOOD, encoding="utf-8")
+    (tmp_path / "..data").symlink_to("..2026")
+    (tmp_path / "c.yaml").symlink_to("..data/c.yaml")
+    assert load(tmp_path / "c.yaml") == loads(GOOD, "c.yaml")
+
+
+@pytest.mark.parametrize(
+    ("number", "passing"),
+    [
+        (errno.EMFILE, True), (errno.ENFILE, True), (errno.ENOMEM, True), (errno.EIO, True), (errno.ESTALE, True),
+        (errno.ENOENT, False), (errno.EACCES, False), (errno.EISDIR, False), (errno.ELOOP, False),
+        (errno.ENAMETOOLONG, False),
+    ],
+)  # fmt: skip
+def test_what_the_machine_lacks_is_told_from_what_is_wrong_with_the_file(
+    monkeypatch: pytest.MonkeyPatch, number: int, passing: bool
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "open", fail)
+    with pytest.raises(ConfigError) as caught:
+        load("c.yaml")
+    assert isinstance(caught.value, Unreadable) == passing
 
 
 def test_bytes_that_are_not_utf8(tmp_path: Path) -> None:

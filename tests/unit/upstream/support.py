@@ -6,6 +6,7 @@ import asyncio
 import json
 import random
 from typing import TYPE_CHECKING, Any, Self, cast
+from unittest import mock
 
 from meshlet.config.load import loads
 from meshlet.config.schema import EndpointConfig
@@ -13,6 +14,7 @@ from meshlet.config.units import Address
 from meshlet.timers import Timers
 from meshlet.upstream.cluster import Cluster
 from meshlet.upstream.destination import Destination
+from meshlet.upstream.discovery import file
 from meshlet.upstream.discovery.base import Found
 from meshlet.upstream.endpoint import Endpoint
 from tests.support.fakes import FakeLoop
@@ -46,8 +48,12 @@ def arranged(balancer: Balancer, members: list[Endpoint], usable: list[Endpoint]
     return balancer
 
 
+async def _at_once(work: Callable[..., Any], *arguments: Any) -> Any:
+    return work(*arguments)
+
+
 class Bench:
-    """A cluster on a fake loop; entered, the loop is the running one."""
+    """A cluster on a fake loop; entered, the loop is the running one, and what threads do is done at once."""
 
     def __init__(self, *written: object, zone: str | None = None, **details: Any) -> None:
         self.loop = FakeLoop()
@@ -60,6 +66,8 @@ class Bench:
         self.cluster = Cluster(loads(json.dumps(text), "test").clusters[0], self.timers, self.loop.time, zone=zone)
 
     def __enter__(self) -> Self:
+        self._no_threads = mock.patch.object(file, "in_thread", _at_once)
+        self._no_threads.start()
         asyncio.events._set_running_loop(cast("Any", self.loop))
         return self
 
@@ -67,6 +75,7 @@ class Bench:
         self.cluster.close()
         self.loop.run()
         asyncio.events._set_running_loop(None)
+        self._no_threads.stop()
         assert not self.loop.failures
 
     def __getitem__(self, index: int) -> Endpoint:

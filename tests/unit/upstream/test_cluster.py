@@ -252,7 +252,7 @@ def test_settled_by_the_first_answer_or_failure() -> None:
         bench.loop.run()
         assert [*settled, bench.cluster.settled.is_set()] == [False, True]
         assert bench.cluster.last_error == (
-            "/nowhere: (top level): found no such file or directory, expected a file that can be read"
+            "/nowhere: (top level): found no such file, expected a list of endpoints; check the path"
         )
 
 

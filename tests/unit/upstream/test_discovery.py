@@ -14,7 +14,7 @@ import pytest
 
 from meshlet.config.mistakes import ConfigError
 from meshlet.config.units import Address
-from meshlet.upstream.discovery import names
+from meshlet.upstream.discovery import file, names
 from meshlet.upstream.discovery.base import Retries
 from meshlet.upstream.discovery.dns import Dns, Srv
 from meshlet.upstream.discovery.dns_client import Addresses, DnsClient, DnsError, Service
@@ -23,10 +23,11 @@ from meshlet.upstream.resolver import resolve
 from tests.unit.upstream.support import Bench
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
-    from meshlet.upstream.discovery.base import Discovery
+    from meshlet.config.schema import EndpointConfig
+    from meshlet.upstream.discovery.base import Discovery, Found
 
 
 def addresses(bench: Bench) -> list[str]:
@@ -437,7 +438,7 @@ def test_a_file(tmp_path: Path) -> None:
         (b"endpoints:\n  - {address: 'a:80', weight: 0}\n", ":2: endpoints[0].weight: found 0"),
         (b"endpoint: []\n", ":1: endpoint: found the unknown key 'endpoint'"),
         (b"endpoints: [\n", ": (top level): found a YAML error"),
-        (b"endpoints: []\n\xff", ":2: (top level): found no UTF-8"),
+        (b"endpoints: []\n\xff", ":2: (top level): found the byte 0xff, expected text in UTF-8"),
         (b"- a:80\n", "expected a mapping with endpoints"),
         (b" " * (4 * 1024 * 1024 + 1), "found more than 4 MiB"),
     ],
@@ -541,6 +542,75 @@ def test_names_in_a_file(tmp_path: Path, resolver: Resolver) -> None:
         bench.loop.advance(6)
         assert addresses(bench) == ["10.0.0.2:80", "10.0.0.1:80"]
         assert bench.cluster.last_error is None
+
+
+async def test_a_file_is_read_off_the_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three thousand endpoints take a tenth of a second."""
+    threads: list[threading.Thread] = []
+
+    def read(path: str) -> list[EndpointConfig]:
+        threads.append(threading.current_thread())
+        return read_endpoints(path)
+
+    monkeypatch.setattr(file, "read_endpoints", read)
+    path = tmp_path / "endpoints.yaml"
+    path.write_text("endpoints: [10.0.0.1:80]")
+    found: asyncio.Queue[list[str]] = asyncio.Queue()
+
+    def update(endpoints: Sequence[Found] | None, error: str | None = None) -> None:
+        found.put_nowait([str(each.config.address) for each in endpoints or ()])
+
+    task = asyncio.create_task(file.File(str(path), 5).run(update))
+    async with asyncio.timeout(5):
+        assert await found.get() == ["10.0.0.1:80"]
+        _replace(path, "endpoints: [10.0.0.2:80]")
+        assert await found.get() == ["10.0.0.2:80"]
+    task.cancel()
+    assert len(threads) == 2
+    assert threading.main_thread() not in threads
+    assert all(thread.daemon for thread in threads)
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EIO, errno.ENOMEM])
+def test_a_file_that_the_machine_could_not_read_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Though nobody changes it."""
+    path = tmp_path / "endpoints.yaml"
+    path.write_text("endpoints: [10.0.0.1:80]")
+    with watching(path) as bench:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "open", mock.Mock(side_effect=OSError(number, os.strerror(number))))
+            bench.cluster.start()
+            bench.loop.run()
+            assert os.strerror(number) in (bench.cluster.last_error or "")
+        bench.loop.advance(1.1)
+        assert (addresses(bench), bench.cluster.last_error) == (["10.0.0.1:80"], None)
+
+
+def test_a_file_is_read_again_once_there_is_a_thread_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "endpoints.yaml"
+    path.write_text("endpoints: [10.0.0.1:80]")
+    with watching(path) as bench:
+        with monkeypatch.context() as patch:
+            patch.setattr(file, "in_thread", mock.AsyncMock(side_effect=OSError(errno.EAGAIN, "no thread")))
+            bench.cluster.start()
+            bench.loop.run()
+            assert "no thread" in (bench.cluster.last_error or "")
+        bench.loop.advance(1.1)
+        assert (addresses(bench), bench.cluster.last_error) == (["10.0.0.1:80"], None)
+
+
+async def test_a_hosts_file_is_not_waited_for(tmp_path: Path) -> None:
+    hosts = tmp_path / "hosts"
+    os.mkfifo(hosts)
+    client = DnsClient([Address("127.0.0.1", 1)], hosts_file=str(hosts))
+    await client.look_up(["localhost"])
+    assert client.addresses("localhost").hosts == ("127.0.0.1", "::1")
+    hosts.unlink()
+    hosts.write_bytes(b"# caf\xe9\n10.0.0.7 app\n")
+    await client.look_up(["app"])
+    assert client.addresses("app").hosts == ("10.0.0.7",)
 
 
 def test_looking_ends_with_the_cluster(tmp_path: Path) -> None:
