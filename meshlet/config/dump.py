@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import Any
 
 from msgspec import Struct
@@ -14,6 +16,11 @@ def dump(config: Config) -> dict[str, Any]:
     """The whole config, defaults included, as plain dicts and lists; as YAML it loads to an equal config."""
     written: dict[str, Any] = plain(config)
     return written
+
+
+def digest(config: Config) -> str:
+    """A short name of the config's content. Takes a while for a large one: not for the event loop."""
+    return hashlib.sha256(json.dumps(dump(config), sort_keys=True).encode()).hexdigest()[:12]
 
 
 def plain(value: object) -> Any:

@@ -810,6 +810,15 @@ class Reload(_Strict):
     interval: Annotated[Timeout, Meta(description="how often to look")] = Duration(1.0)
 
 
+class Workers(_Strict):
+    """How the worker processes are looked after, where `--workers` asks for several."""
+
+    hang_timeout: Annotated[
+        Annotated[Duration, Meta(extra={"check": values.hang_timeout})],
+        Meta(description="a worker whose event loop has stood still for so long is killed and replaced; `3s` at least"),
+    ] = Duration(10.0)
+
+
 class Config(_Strict):
     """A whole config file."""
 
@@ -821,6 +830,7 @@ class Config(_Strict):
     health: Annotated[Health | None, Meta(description="off unless given")] = None
     shutdown: Annotated[Shutdown, Meta(description="how meshlet ends")] = Shutdown()
     reload: Annotated[Reload, Meta(description="how a changed file is noticed")] = Reload()
+    workers: Annotated[Workers, Meta(description="how worker processes are looked after")] = Workers()
     zone: Annotated[
         str | None,
         Meta(description="where this sidecar runs: endpoints of the same zone are preferred while they are well"),

@@ -327,6 +327,12 @@ def above_zero(value: Duration) -> None:
         raise ValueError("a duration above 0")
 
 
+def hang_timeout(value: Duration) -> None:
+    """How long an event loop must have stood still before anybody may take it for dead."""
+    if value < 3:
+        raise ValueError("at least 3s: a busy worker must not be taken for one that hangs")
+
+
 def at_least(least: Size) -> Callable[[Size], None]:
     """Make the check that a size is not below `least`."""
 

@@ -65,7 +65,7 @@ class Channel:
         self._closed = True
         self._loop.remove_reader(self._sock.fileno())
         self._sock.close()
-        _close_all(self._fds)
+        close_all(self._fds)
         self._fds = []
         self._on_close()
 
@@ -132,10 +132,11 @@ class Channel:
         if len(fds) == count:
             return fds
         # Out of descriptors, the kernel drops the rest (MSG_CTRUNC), and nobody can tell which ones these are.
-        _close_all(fds)
+        close_all(fds)
         return []
 
 
-def _close_all(fds: list[int]) -> None:
+def close_all(fds: list[int]) -> None:
+    """Close descriptors that came or were to go with a frame."""
     for fd in fds:
         os.close(fd)

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import itertools
 import logging
 import os
 import signal
 import socket
 import sys
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from meshlet.runtime.channel import Channel
+from meshlet.runtime.channel import Channel, close_all
+from meshlet.runtime.heartbeat import SILENT, Heart
+from meshlet.runtime.left import Left
 from meshlet.runtime.messages import NONE, Answer, Request, decode, encode
 from meshlet.runtime.totals import lasting, total
 from meshlet.telemetry.log import get_level
 from meshlet.telemetry.metrics import Family
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable
 
     from msgspec import Raw
 
@@ -31,10 +35,12 @@ logger = logging.getLogger("meshlet.runtime")
 
 _START = 60.0  # seconds; many workers that start at once on a tenth of a core need some
 _ANSWER = 2.0  # seconds
-_CLOSE = 2.0  # seconds; the access log is given one to write its last lines
+_CLOSE = 1.0  # seconds for all of its end, the last lines of the access log included
 _EXIT = 1.0  # seconds, from a closed channel to the end of the process
-# More than that without an answer, and a worker is asked nothing more: what waits for it stays small.
-_MAX_WAITING = 16
+# So many calls may wait for an answer at once; what waits for a worker that hangs stays small.
+_MAX_ASKED = 16
+# What it is told waits in its channel until it comes to itself. One that has left so much undone never will.
+_MAX_WAITING = 32
 
 
 class WorkerError(OSError):
@@ -42,27 +48,43 @@ class WorkerError(OSError):
 
 
 class Refused(WorkerError):
-    """It has said why."""
+    """It has said why; `errno` is that of the cause, None where it has none."""
 
 
 class NoAnswer(WorkerError):
-    """It is gone or hangs; if it still runs, nobody knows what it has done."""
+    """It is gone or hangs; if it still runs, it may do yet what it was told."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.errno = errno.EAGAIN  # the next one may well answer
 
 
 class Child:
-    """One worker process, from its start to its end; the one that is started after it is another `Child`."""
+    """One worker process, from its start to its end; the one that is started after it is another `Child`.
 
-    def __init__(self, number: int) -> None:
+    `clock` gives seconds.
+    """
+
+    def __init__(self, number: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.number = number
         self._known: dict[Method, Raw] = {}
         self._process: asyncio.subprocess.Process | None = None
         self._channel: Channel | None = None
         self._ids = itertools.count()
-        self._waiting: dict[int, asyncio.Future[Answer]] = {}
-        self.silent = False  # it has left a call unanswered, and has not answered any since
+        self._waiting: dict[int, asyncio.Future[Raw]] = {}
+        self._sending: set[asyncio.Task[None]] = set()
+        self._heart = Heart(clock)
+        self._silenced: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._gone = False  # its channel is closed
+        self._shot = False
 
     def __str__(self) -> str:
         return f"worker {self.number} (pid {self._process.pid if self._process is not None else '-'})"
+
+    @property
+    def silent(self) -> bool:
+        """Whether its event loop has given no sign of life for some time."""
+        return self._silenced.done()
 
     # --- start ---
 
@@ -75,40 +97,62 @@ class Child:
             except BaseException:
                 ours.close()
                 raise
-        self._channel = Channel(ours, self._on_answer, self._on_close)
+        self._channel = Channel(ours, self._on_frame, self._on_close)
         # The level as it is by now; and whoever answers has imported everything.
         await self.call("set_log_level", get_level(), within=_START)
+        self._heart.look()  # it was starting until now
 
     # --- calls ---
 
-    async def call(
-        self, method: Method, argument: object = None, *, fds: Sequence[int] = (), within: float | None = _ANSWER
-    ) -> Raw:
-        """Call a method of its data plane and return the encoded result. Raises Refused or NoAnswer."""
-        if self._channel is None or len(self._waiting) >= _MAX_WAITING:
+    async def call(self, method: Method, argument: object = None, *, within: float = _ANSWER) -> Raw:
+        """Call a method of its data plane and return the encoded result. Raises Refused or NoAnswer.
+
+        One that is silent is not asked, so whoever needs many answers waits for it once, not each time.
+        """
+        if self.silent or len(self._waiting) >= _MAX_ASKED:
             raise NoAnswer(f"{self} does not answer")
+        return await self.result(self.post(method, argument), within)
+
+    async def result(self, answer: asyncio.Future[Raw], within: float, *, patient: bool = False) -> Raw:
+        """Wait for what `post` has returned. Raises Refused, or NoAnswer after so many seconds.
+
+        The latter also as soon as it is silent, unless `patient`.
+        """
+        silenced = self._silenced
+        awaited = {answer} if patient else {answer, silenced}
+        await asyncio.wait(awaited, timeout=within, return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done():
+            raise NoAnswer(
+                f"{self} " + ("does not answer" if silenced.done() else f"has not answered for {within:g} s")
+            )
+        return answer.result()
+
+    def post(self, method: Method, argument: object = None, *, fds: Iterable[int] = ()) -> asyncio.Future[Raw]:
+        """Call a method, but leave it to the caller to wait; all calls are carried out in their order.
+
+        What is waited for raises Refused or NoAnswer. Raises NoAnswer also where the worker has left too much undone;
+        it is replaced then. Raises OSError where there is no room for copies of the descriptors.
+        """
+        if self._channel is None:
+            raise NoAnswer(f"{self} does not run")
+        if len(self._waiting) >= _MAX_WAITING:
+            self.kill()
+            raise NoAnswer(f"{self} has left too many calls unanswered")
         number = next(self._ids)
-        # What times out stays in there until it is answered after all: it is still in the worker's queue.
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._waiting[number] = future
         encoded = msgspec.Raw(encode(argument)) if argument is not None else NONE
-        try:
-            async with asyncio.timeout(within):
-                await self._channel.send(encode(Request(number, method, encoded)), fds)
-                answer = await future
-        except TimeoutError as error:
-            self._note_silence()
-            raise NoAnswer(f"{self} has not answered for {within:g} s") from error
-        except OSError as error:
-            raise NoAnswer(f"{self} is gone") from error
-        if answer.error is not None:
-            raise Refused(f"worker {self.number}: {answer.error}")
-        return answer.result
+        # Copies, because the frame may still be under way when the caller has closed its own.
+        copies = _copies(fds)
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Raw] = loop.create_future()
+        self._waiting[number] = answer
+        # A task of its own: whoever loses patience must not leave half a frame in the channel.
+        task = loop.create_task(self._send(number, encode(Request(number, method, encoded)), copies))
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
+        return answer
 
     async def refresh(self, method: Method) -> None:
         """Ask for what `known` returns; where no answer comes, that stays what it was."""
-        if self.silent:
-            return  # whoever asks for figures waits for a worker that hangs once, not each time
         with contextlib.suppress(WorkerError):
             self._known[method] = await self.call(method)
 
@@ -116,27 +160,61 @@ class Child:
         """Return the last answer to a question without argument; None before the first."""
         return self._known.get(method)
 
-    def _on_answer(self, payload: bytes, fds: list[int]) -> None:
-        answer = decode(payload, Answer)
-        future = self._waiting.pop(answer.id)
-        if not future.done():
-            future.set_result(answer)
-        if self.silent:
-            self.silent = False
-            logger.info("%s answers again", self)
+    async def _send(self, number: int, frame: bytes, fds: list[int]) -> None:
+        assert self._channel is not None
+        try:
+            await self._channel.send(frame, fds)
+        except OSError:
+            self._fail(number, NoAnswer(f"{self} is gone"))
+        except ValueError as error:
+            self._fail(number, Refused(f"worker {self.number}: {error}"))
+        finally:
+            close_all(fds)
 
-    def _note_silence(self) -> None:
-        if not self.silent:
-            self.silent = True
-            logger.warning("%s does not answer; its last figures are used", self)
+    def _fail(self, number: int, error: WorkerError) -> None:
+        answer = self._waiting.pop(number, None)
+        if answer is not None and not answer.done():
+            answer.set_exception(error)
+            answer.exception()  # nobody may be left to look at it
+
+    # --- what comes from it ---
+
+    def _on_frame(self, payload: bytes, fds: list[int]) -> None:
+        self._heart.beat()
+        if self.silent:
+            self._silenced = asyncio.get_running_loop().create_future()
+            logger.info("%s answers again", self)
+        if not payload:
+            return
+        answer = decode(payload, Answer)
+        if answer.error is not None:
+            refused = Refused(f"worker {self.number}: {answer.error}")
+            refused.errno = answer.errno
+            self._fail(answer.id, refused)
+            return
+        waiting = self._waiting.pop(answer.id)
+        if not waiting.done():
+            waiting.set_result(answer.result)
 
     def _on_close(self) -> None:
-        for future in self._waiting.values():
-            if not future.done():
-                future.set_exception(ConnectionResetError("the channel is closed"))
-                future.exception()  # nobody may be left to look at it
+        self._gone = True
+        for number in list(self._waiting):
+            self._fail(number, NoAnswer(f"{self} is gone"))
         # A worker ends by itself when its channel closes; one that hangs does not.
         asyncio.get_running_loop().call_later(_EXIT, self.kill)
+
+    def look(self, limit: float) -> bool:
+        """Look after it, every `BEAT` seconds: kill it when it has been silent for `limit` seconds, and say so once."""
+        silence = self._heart.look()
+        if silence >= SILENT and not self.silent:
+            self._silenced.set_result(None)
+            logger.warning("%s does not answer; its last figures are used", self)
+        if silence < limit or self._shot:
+            return False
+        self._shot = True
+        logger.error("%s has not answered for %g s: it is killed", self, limit)
+        self.kill()
+        return True
 
     # --- the end ---
 
@@ -146,17 +224,22 @@ class Child:
         status = await self._process.wait()
         return f"was ended by {_name_of(-status)}" if status < 0 else f"exited with status {status}"
 
-    async def close(self) -> int:
-        """End it as `Plane.close` does; return how many connections were left."""
-        left = 0
+    async def close(self) -> Left:
+        """End it, within a second."""
+        if self._process is None or self._channel is None:
+            return Left(0)
+        left = None
         try:
-            left = decode(await self.call("close", within=_CLOSE), int)
-        except WorkerError:
+            async with asyncio.timeout(_CLOSE):
+                left = Left(decode(await self.call("abort"), int))
+                self._channel.close()
+                await self._process.wait()
+        except (WorkerError, TimeoutError):
+            if left is None:
+                left = Left(0, hung=int(not self._gone))
             self.kill()
-        if self._channel is not None:
-            self._channel.close()
-        if self._process is not None:
-            await self._process.wait()
+        self._channel.close()
+        await self._process.wait()
         return left
 
     def kill(self) -> None:
@@ -172,6 +255,7 @@ class Place:
     def __init__(self, number: int) -> None:
         self.number = number
         self.child: Child | None = None
+        self.joining: Child | None = None  # has started, and is given the config
         self.restarts = 0
         self._past: list[Family] = []
 
@@ -184,10 +268,28 @@ class Place:
         known = self.child.known("families") if self.child is not None else None
         return total([self._past, decode(known, list[Family])]) if known is not None else self._past
 
+    @property
+    def trouble(self) -> str | None:
+        """Why the connections that the kernel gives it wait, if they do."""
+        if self.child is None:
+            return f"worker {self.number} has ended, and the next one does not run yet"
+        return f"{self.child} does not answer" if self.child.silent else None
+
     def clear(self) -> None:
         """Note that the process has ended."""
         self._past = lasting(self.families())
         self.child = None
+
+
+def _copies(fds: Iterable[int]) -> list[int]:
+    copies: list[int] = []
+    try:
+        for fd in fds:
+            copies.append(os.dup(fd))  # noqa: PERF401 - those that were made are closed where one fails
+    except OSError:
+        close_all(copies)
+        raise
+    return copies
 
 
 def _name_of(number: int) -> str:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
-import json
 from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import asdict, replace
 
-from meshlet.config.dump import dump
 from meshlet.config.rules import tcp_cluster
 from meshlet.config.units import Duration
 from meshlet.http.head import HeadLimits
@@ -35,7 +32,6 @@ class Snapshot(NamedTuple):
     """A compiled config; a reload makes a new one and swaps it by one assignment."""
 
     config: Config
-    version: str  # a digest of the config, the same for the same config
     clusters: dict[str, Cluster]
     listeners: dict[str, ListenerSettings]
     kept: Kept
@@ -67,7 +63,7 @@ class Compiler:
         listeners = {
             listener.name: self._listener(listener, clusters, recorders, kept) for listener in config.listeners
         }
-        return Snapshot(config, digest(config), clusters, listeners, kept)
+        return Snapshot(config, clusters, listeners, kept)
 
     def _listener(
         self, config: ListenerConfig, clusters: Mapping[str, Cluster], recorders: Recorders, kept: Kept
@@ -125,8 +121,3 @@ def _with_plain_floats(limits: Limits) -> Limits:
     """Return the limits with durations as plain floats: arithmetic with a subclass of float costs more per request."""
     spans = {name: float(value) for name, value in asdict(limits).items() if isinstance(value, Duration)}
     return replace(limits, **spans)
-
-
-def digest(config: Config) -> str:
-    """Return a short name of the config's content."""
-    return hashlib.sha256(json.dumps(dump(config), sort_keys=True).encode()).hexdigest()[:12]

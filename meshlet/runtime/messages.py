@@ -24,7 +24,7 @@ Method = Literal[
     "announce_drain",
     "stop_accepting",
     "wait_idle",
-    "close",
+    "abort",
 ]
 
 NONE = Raw(msgspec.msgpack.encode(None))
@@ -39,11 +39,15 @@ class Request(Struct, frozen=True, array_like=True):
 
 
 class Answer(Struct, frozen=True, array_like=True):
-    """What became of the request with that id: its result, or why there is none."""
+    """What became of the request with that id: its result, or why there is none.
+
+    A frame without anything in it is no answer but a heartbeat.
+    """
 
     id: int
     result: Raw
     error: str | None = None
+    errno: int | None = None
 
 
 def encode(value: object) -> bytes:

@@ -14,6 +14,7 @@ from meshlet.proxy.request_id import RequestIds
 from meshlet.proxy.settings import Runtime
 from meshlet.runtime import figures
 from meshlet.runtime.compile import Compiler, Snapshot
+from meshlet.runtime.left import Left
 from meshlet.runtime.recorders import Recorders
 from meshlet.runtime.sockets import BindError, key_of
 from meshlet.runtime.traffic import state_of, traffic
@@ -85,8 +86,11 @@ class Plane(Protocol):
     async def wait_idle(self) -> None:
         """Return when no connection is open any more."""
 
-    async def close(self) -> int:
-        """End whatever is left; return how many connections that were."""
+    async def close(self) -> Left:
+        """End whatever is left; return what that was."""
+
+    def kill(self) -> None:
+        """End other processes at once; this one is about to."""
 
 
 class DataPlane:
@@ -107,6 +111,7 @@ class DataPlane:
         self._lag = figures.LoopLag(loop, time.monotonic)
         self._lag.start()
         self._draining = False
+        self._stopped = False  # accepts no more connections, whatever is applied
         self._started = time.monotonic()
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -120,21 +125,31 @@ class DataPlane:
             recorders.open_logs()
             snapshot = self._compiler.compile(config, previous, recorders)
             sockets = self._bind_new(config)
+            try:
+                await self._settle(snapshot)
+            except BaseException:
+                for sock in sockets.values():
+                    sock.close()
+                _close_clusters(snapshot, previous)
+                raise
         except BaseException:
             await recorders.close(besides=self._recorders)
             raise
+        self._swap(snapshot, sockets)
+        self._record_to(recorders)
+        self._taps.configure(config.telemetry.tap.redact, config.telemetry.tap.max_body)
+        if previous is not None:
+            _close_clusters(previous, snapshot)
+
+    async def _settle(self, snapshot: Snapshot) -> None:
+        """Give the clusters a moment to find their endpoints. Raises OSError where the end has begun meanwhile."""
         for cluster in snapshot.clusters.values():
             cluster.start()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_RESOLVE):
                 await asyncio.gather(*(cluster.settled.wait() for cluster in snapshot.clusters.values()))
-        self._swap(snapshot, sockets)
-        self._record_to(recorders)
-        self._taps.configure(config.telemetry.tap.redact, config.telemetry.tap.max_body)
-        if previous is not None:
-            for name, cluster in previous.clusters.items():
-                if snapshot.clusters.get(name) is not cluster:
-                    cluster.close()
+        if self._stopped:
+            raise OSError("no more connections are accepted")
 
     def _bind_new(self, config: Config) -> dict[object, socket.socket]:
         """Bind what is not bound yet: all of it or nothing."""
@@ -296,6 +311,7 @@ class DataPlane:
 
     async def stop_accepting(self) -> None:
         """Close the listening sockets and idle connections."""
+        self._stopped = True
         for listener in self._listeners.values():
             listener.stop()
             listener.drain()
@@ -308,20 +324,36 @@ class DataPlane:
         while any(listener.connections for listener in (*self._listeners.values(), *self._retired)):  # noqa: ASYNC110
             await asyncio.sleep(_IDLE_CHECK)
 
-    async def close(self) -> int:
-        """End whatever is left."""
+    async def abort(self) -> int:
+        """Cut the connections that are left; return how many that were."""
         left = 0
         for listener in (*self._listeners.values(), *self._retired):
             listener.stop()
             left += listener.connections
             listener.abort()
+        return left
+
+    async def close(self) -> Left:
+        """End whatever is left."""
+        left = await self.abort()
         if self._snapshot is not None:
             for cluster in self._snapshot.clusters.values():
                 cluster.close()
         self._lag.stop()
         if self._recorders is not None:
             await self._recorders.close()
-        return left
+        return Left(left)
+
+    def kill(self) -> None:
+        """There are no other processes."""
+
+
+def _close_clusters(snapshot: Snapshot, besides: Snapshot | None) -> None:
+    """Close the clusters of a snapshot that the other one does not have."""
+    kept = besides.clusters if besides is not None else {}
+    for name, cluster in snapshot.clusters.items():
+        if kept.get(name) is not cluster:
+            cluster.close()
 
 
 class _Dialled(asyncio.Protocol):

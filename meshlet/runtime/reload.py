@@ -1,16 +1,21 @@
-"""Noticing that the config file has changed, and what became of it."""
+"""Noticing that the config file has changed, reading it again, and what became of it."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import os
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
 logger = logging.getLogger("meshlet.reload")
+
+_FIRST_PAUSE = 1.0  # seconds, after a failure that is not the config's
+_MAX_PAUSE = 30.0
 
 Signature = tuple[int, int, int, int]
 
@@ -59,10 +64,42 @@ class Watch:
         return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
 
 
+class Reloads:
+    """Has the file read again when somebody asks for it, one time after the other.
+
+    Each time takes the file as it is by then. So whoever asks while one is under way gets another one after it, and
+    the newest file wins in the end. `reload` says whether it has come to an end; what failed for the machine's sake is
+    tried again, less and less often, or as soon as somebody asks.
+    """
+
+    def __init__(self, reload: Callable[[], Awaitable[bool]]) -> None:
+        self._reload = reload
+        self._asked = asyncio.Event()
+
+    def ask(self) -> None:
+        """Have the file read again as soon as possible."""
+        self._asked.set()
+
+    async def run(self) -> None:
+        """Do what is asked for, until cancelled."""
+        pause = _FIRST_PAUSE
+        while True:
+            await self._asked.wait()
+            self._asked.clear()
+            if await self._reload():
+                pause = _FIRST_PAUSE
+                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._asked.wait()
+            self._asked.set()
+            pause = min(pause * 2, _MAX_PAUSE)
+
+
 class Outcome(NamedTuple):
     """How a reload went."""
 
-    result: str  # "accepted", "rejected", or "unchanged"
+    result: str  # "accepted", "rejected", "unchanged", or "failed" where nothing is known about the config
     time: float  # unix seconds
     reasons: tuple[str, ...] = ()
 
@@ -71,7 +108,7 @@ class History:
     """What became of the reloads so far."""
 
     def __init__(self) -> None:
-        self.counts = {"accepted": 0, "rejected": 0, "unchanged": 0}
+        self.counts = {"accepted": 0, "rejected": 0, "unchanged": 0, "failed": 0}
         self.last: Outcome | None = None
 
     def add(self, result: str, reasons: tuple[str, ...] = ()) -> None:

@@ -15,25 +15,27 @@ import meshlet
 from meshlet.admin.backend import Readiness
 from meshlet.admin.health import HealthServer
 from meshlet.admin.server import AdminServer
-from meshlet.config.dump import dump
-from meshlet.config.load import ConfigError, load
+from meshlet.config.dump import digest, dump
+from meshlet.config.load import ConfigError, Unreadable, load
 from meshlet.config.rules import warnings
+from meshlet.config.text_file import is_passing
 from meshlet.filters.check import check_filters
 from meshlet.runtime import figures
-from meshlet.runtime.compile import digest
 from meshlet.runtime.memory import settle
-from meshlet.runtime.reload import History, Watch
+from meshlet.runtime.reload import History, Reloads, Watch
 from meshlet.runtime.sockets import bind, name_of
 from meshlet.telemetry.history import INTERVAL
 from meshlet.telemetry.history import History as TrafficHistory
 from meshlet.telemetry.istio import StandardMetrics
 from meshlet.telemetry.log import set_level
 from meshlet.telemetry.workload import resolve
+from meshlet.threads import in_thread
 
 if TYPE_CHECKING:
     from meshlet.admin.scrape import ScrapeServer
     from meshlet.config.schema import Config, Metrics, Telemetry
     from meshlet.config.units import Address
+    from meshlet.runtime.left import Left
     from meshlet.runtime.plane import Plane
     from meshlet.telemetry.metrics import Family
     from meshlet.telemetry.otlp_metrics import OtlpMetrics
@@ -44,6 +46,8 @@ logger = logging.getLogger("meshlet")
 
 # A readiness answer that had to dial the app is good for so long; probes come from several sides.
 _REACHED_FOR = 1.0  # seconds
+# After that, a disk does not answer, or a filter's module waits for something while it is imported.
+_READ = 60.0  # seconds
 
 
 class Service:
@@ -59,7 +63,9 @@ class Service:
         self._past = TrafficHistory()
         self._identity = resolve(config.telemetry.workload, os.environ)
         self._standard = StandardMetrics(config, self._identity)
-        self._reloading = asyncio.Lock()
+        self._version = digest(config)
+        self._reloads: Reloads | None = None
+        self._reloading: asyncio.Task[None] | None = None
         self._up = False
         self._draining = False
         self._drained = False  # nothing is accepted any more, though meshlet goes on
@@ -76,14 +82,17 @@ class Service:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> int:
-        """Return the exit status: 0 after a drain. Raises BindError or OSError where it cannot start."""
+        """Return the exit status: 0 after a drain, 1 where workers hung in it.
+
+        Raises BindError or OSError where it cannot start.
+        """
         await self._start()
         try:
             await self._ending.wait()
             await self._drain()
         finally:
-            await self._close()
-        return 0
+            left = await self._close()
+        return 1 if left.hung else 0
 
     # --- start ---
 
@@ -116,12 +125,16 @@ class Service:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_end_signal, number)
-        loop.add_signal_handler(signal.SIGHUP, self._spawn_reload)
+        loop.add_signal_handler(signal.SIGHUP, self._on_reload_signal)
         loop.add_signal_handler(signal.SIGUSR1, self._spawn_reopen)
         if self._admin is not None:
             self._spawn(self._watch_traffic())
-        if self._path is not None and config.reload.watch:
-            self._spawn(self._watch(self._path))
+        if self._path is not None:
+            path = self._path
+            self._reloads = Reloads(lambda: self._reload(path))
+            self._reloading = loop.create_task(self._reloads.run())
+            if config.reload.watch:
+                self._spawn(self._watch(path, self._reloads))
         settle()
         logger.info("%s", await self._start_line())
 
@@ -164,6 +177,7 @@ class Service:
     def _on_end_signal(self, number: signal.Signals) -> None:
         if self._draining:
             logger.warning("%s again: ending at once", number.name)
+            self._plane.kill()
             logging.shutdown()
             os._exit(1)
         self._end(number.name)
@@ -173,11 +187,13 @@ class Service:
         logger.info("%s: draining, for %g s at most", reason, self._config.shutdown.timeout)
         self._ending.set()
 
-    def _spawn_reload(self) -> None:
-        if self._path is None:
+    def _on_reload_signal(self) -> None:
+        if self._reloads is None:
             logger.warning("SIGHUP: the config came from flags, there is no file to read again")
+        elif self._draining or self._drained:
+            logger.warning("SIGHUP: the config is not read again: it would open the listeners again")
         else:
-            self._spawn(self._reload(self._path))
+            self._reloads.ask()
 
     def _spawn_reopen(self) -> None:
         self._spawn(self._plane.reopen_logs())
@@ -187,41 +203,64 @@ class Service:
             self._past.add(await self._plane.traffic())
             await asyncio.sleep(INTERVAL)
 
-    async def _watch(self, path: str) -> None:
+    async def _watch(self, path: str, reloads: Reloads) -> None:
         watch = Watch(path)
         while True:
             await asyncio.sleep(self._config.reload.interval)
             if watch.changed():
-                await self._reload(path)
+                reloads.ask()
 
-    async def _reload(self, path: str) -> None:
-        async with self._reloading:
-            try:
+    async def _reload(self, path: str) -> bool:
+        """Read the file and run what it says; say whether that is done with, so that it need not be tried again."""
+        try:
+            async with asyncio.timeout(_READ):
                 # In a thread: parsing a large config would hold up every request in flight.
-                config = await asyncio.to_thread(load, path, check_filters)
-                if self._draining or self._drained:
-                    logger.warning("%s: read again, but not used: it would open the listeners again", path)
-                    return
-                if config == self._config:
-                    self._history.add("unchanged")
-                    logger.info("%s: read again, nothing has changed", path)
-                    return
-                await self._plane.apply(config)
-            except (ConfigError, OSError) as error:
-                mistakes = error.mistakes if isinstance(error, ConfigError) else (str(error),)
-                reasons = tuple(map(str, mistakes))
-                self._history.add("rejected", reasons)
-                for reason in reasons:
-                    logger.error("reload rejected, the running config stays: %s", reason)  # noqa: TRY400
-                return
-            await self._take(config)
-            _warn(config)
-            self._history.add("accepted")
-            logger.info("%s: reloaded, version %s", path, digest(config))
+                config, version = await in_thread(_load, path)
+        except TimeoutError:
+            # Each time leaves a thread behind, so the next one has to be asked for.
+            self._note_failure(f"{path}: not read within {_READ:g} s", "it is read again on SIGHUP or a change")
+            return True
+        except Exception as error:  # noqa: BLE001 - whatever it is must not end the watch
+            return self._give_up(error)
+        if config == self._config:
+            self._history.add("unchanged")
+            logger.info("%s: read again, nothing has changed", path)
+            return True
+        try:
+            await self._plane.apply(config)
+        except Exception as error:  # noqa: BLE001
+            return self._give_up(error)
+        await self._take(config, version)
+        _warn(config)
+        self._history.add("accepted")
+        logger.info("%s: reloaded, version %s", path, version)
+        return True
 
-    async def _take(self, config: Config) -> None:
+    def _give_up(self, error: Exception) -> bool:
+        """Note why the running config stays; say whether the new one is to blame, and must change first."""
+        if isinstance(error, Unreadable | MemoryError) or (isinstance(error, OSError) and is_passing(error)):
+            self._note_failure(str(error) or "out of memory", "it is tried again")
+            return False
+        if isinstance(error, ConfigError):
+            reasons = tuple(map(str, error.mistakes))
+        elif isinstance(error, OSError):
+            reasons = (str(error),)
+        else:
+            logger.error("the config cannot be used, which is a bug", exc_info=error)
+            reasons = (repr(error),)
+        self._history.add("rejected", reasons)
+        for reason in reasons:
+            logger.error("reload rejected, the running config stays: %s", reason)
+        return True
+
+    def _note_failure(self, reason: str, what_next: str) -> None:
+        self._history.add("failed", (reason,))
+        logger.warning("reload failed, the running config stays, and %s: %s", what_next, reason)
+
+    async def _take(self, config: Config, version: str) -> None:
         """Use what is not the data plane's in the new config."""
         old, self._config = self._config, config
+        self._version = version
         self._identity = resolve(config.telemetry.workload, os.environ)
         self._standard.configure(config, self._identity)
         if old.log.level != config.log.level:
@@ -296,7 +335,7 @@ class Service:
         last = self._history.last
         return {
             "source": self._path or "flags",
-            "version": digest(self._config),
+            "version": self._version,
             "last_reload": {"result": last.result, "time": last.time, "reasons": list(last.reasons)} if last else None,
             "config": dump(self._config),
         }
@@ -310,7 +349,7 @@ class Service:
             "workers": self._workers,
             "uptime_seconds": round(time.time() - self._started, 3),
             "config_source": self._path or "flags",
-            "config_version": digest(self._config),
+            "config_version": self._version,
         }
 
     async def set_log_level(self, level: str) -> None:
@@ -325,9 +364,9 @@ class Service:
     async def drain_listeners(self) -> None:
         """Accept no more connections; meshlet itself goes on."""
         self._drained = True
-        async with self._reloading:  # one that is under way may still open listeners
-            await self._plane.announce_drain()
-            await self._plane.stop_accepting()
+        self._stop_reloading()
+        await self._plane.announce_drain()
+        await self._plane.stop_accepting()
 
     async def quit(self) -> None:
         """End as SIGTERM does."""
@@ -336,11 +375,16 @@ class Service:
 
     # --- the end ---
 
+    def _stop_reloading(self) -> None:
+        """Give up what is under way, since it might open listeners again. Nobody waits for it: it may hang."""
+        if self._reloading is not None:
+            self._reloading.cancel()
+
     async def _drain(self) -> None:
         shutdown = self._config.shutdown
         deadline = time.monotonic() + shutdown.timeout
-        async with self._reloading:  # one that is under way may still open listeners
-            await self._plane.announce_drain()
+        self._stop_reloading()
+        await self._plane.announce_drain()
         await asyncio.sleep(min(shutdown.grace, shutdown.timeout))
         await self._plane.stop_accepting()
         try:
@@ -349,14 +393,17 @@ class Service:
         except TimeoutError:
             logger.warning("the time to drain is up")
 
-    async def _close(self) -> None:
+    async def _close(self) -> Left:
+        self._stop_reloading()
         for task in self._tasks:
             task.cancel()
         if self._push is not None:
             await self._push.close()
         left = await self._plane.close()
-        if left:
-            logger.warning("closed %d connections that were still open", left)
+        if left.connections:
+            logger.warning("closed %d connections that were still open", left.connections)
+        if left.hung:
+            logger.error("%d workers hung and were killed, with whatever they had", left.hung)
         if self._admin is not None:
             await self._admin.close()
         if self._health is not None:
@@ -365,6 +412,12 @@ class Service:
             await self._scrape.close()
         if self._up:
             logger.info("ended")
+        return left
+
+
+def _load(path: str) -> tuple[Config, str]:
+    config = load(path, check_filters)
+    return config, digest(config)
 
 
 def _warn(config: Config) -> None:

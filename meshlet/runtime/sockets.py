@@ -16,7 +16,11 @@ _BACKLOG = 4096
 
 
 class BindError(OSError):
-    """An address cannot be listened on; the message names it and says what to do."""
+    """An address cannot be listened on; the message names it and says what to do. `number` is the kernel's errno."""
+
+    def __init__(self, message: str, number: int | None) -> None:
+        super().__init__(message)
+        self.errno = number
 
 
 def bind(address: Address, *, reuse_port: bool = False) -> socket.socket:
@@ -25,7 +29,7 @@ def bind(address: Address, *, reuse_port: bool = False) -> socket.socket:
         sock = _unix(address.path) if address.path else _tcp(address, reuse_port=reuse_port)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise BindError(f"cannot listen on {address}: {reason}{_advice(error, address)}") from error
+        raise BindError(f"cannot listen on {address}: {reason}{_advice(error, address)}", error.errno) from error
     sock.setblocking(False)
     return sock
 

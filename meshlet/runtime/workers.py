@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from msgspec import Raw, structs
 
 from meshlet.runtime import figures
-from meshlet.runtime.child import Child, NoAnswer, Place, WorkerError
+from meshlet.runtime.child import Child, NoAnswer, Place, Refused, WorkerError
+from meshlet.runtime.heartbeat import BEAT
+from meshlet.runtime.left import Left
 from meshlet.runtime.messages import decode
 from meshlet.runtime.sockets import bind_shared, key_of
 from meshlet.runtime.totals import add_up, total
@@ -34,7 +36,9 @@ T = TypeVar("T")
 
 logger = logging.getLogger("meshlet.runtime")
 
-_APPLY = 10.0  # seconds; resolving host names may take two of them
+# Seconds; resolving host names may take two of them. Where workers may hang for longer, this is longer too: a filter's
+# module may take its time to be imported, and nothing else runs meanwhile.
+_APPLY = 10.0
 _FIRST_DELAY = 0.1  # seconds, before a dead worker's place is taken
 _MAX_DELAY = 10.0
 _STEADY = 30.0  # seconds; whoever lived so long did not die of its start
@@ -55,12 +59,15 @@ class Workers:
         self._places = [Place(number) for number in range(1, count + 1)]
         self._sockets: dict[object, tuple[socket.socket, ...]] = {}  # by listener
         self._plan: Plan | None = None
+        self._hang_timeout = 0.0
         self._log_format = "text"
         self._draining = False
-        self._accepting = asyncio.Event()
-        # Held while workers change their config, so that none starts with one and misses the next.
+        self._stopped = False
+        # Held while workers change their config, so that none starts with one and misses the next. Whatever belongs to
+        # the end does not wait for it.
         self._changing = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
+        self._hung = 0  # workers that were killed while they should have drained
         self._started = time.monotonic()
         self._lag = figures.LoopLag(asyncio.get_running_loop(), time.monotonic)
         self._lag.start()
@@ -68,21 +75,29 @@ class Workers:
     # --- config ---
 
     async def apply(self, config: Config) -> None:
-        """Run `config` from now on, in all workers or in none; see Plane."""
+        """Run `config` from now on, in all workers or in none; see Plane.
+
+        A worker that is silent takes it when it answers again, or the one that takes its place does. Raises NoAnswer
+        where none can be asked; then nothing is known about the config, and the one before stays.
+        """
         async with self._changing:
             new = self._bind_new(config)
             first = self._plan.config if self._plan is not None else config
             plan = _plan(_with_bounds_of(first, config), self._sockets | new)
             try:
-                if not self._tasks:
-                    await self._launch(config.log.format)
-                await self._move_all(plan)
+                if self._plan is None:
+                    await self._launch(plan)
+                else:
+                    await self._spread(plan, self._plan)
             except BaseException:
                 _close(new.values())
                 raise
+            if self._stopped:
+                _close(new.values())
+                raise NoAnswer("no more connections are accepted")
             self._plan = plan
+            self._hang_timeout = config.workers.hang_timeout
             self._keep(config, new)
-            self._accepting.set()
 
     def _bind_new(self, config: Config) -> dict[object, tuple[socket.socket, ...]]:
         """Bind what is not bound yet: all of it or nothing."""
@@ -102,40 +117,78 @@ class Workers:
         _close(sockets for key, sockets in self._sockets.items() if key not in wanted)
         self._sockets = {key: sockets for key, sockets in (self._sockets | new).items() if key in wanted}
 
-    async def _move_all(self, plan: Plan) -> None:
-        """Give all workers the plan. Where one does not take it, the others go back to the plan before."""
+    async def _spread(self, plan: Plan, before: Plan) -> None:
+        """Give the plan to one worker, and if that takes it to the others; where one refuses it, all go back.
+
+        One first, because a config that makes workers hang or die must not cost all of them.
+        """
         children = self._children()
+        first = await self._first_of(children)
+        given = [first]
+        try:
+            # What it imports for the first time may take its time.
+            await self._move(first, plan, patient=True)
+            given = children
+            await self._move_others([child for child in children if child is not first], plan)
+        except Exception:
+            # One that has refused goes back too: it may have failed half-way, and for the others this is no change.
+            await asyncio.gather(*(self._move(child, before) for child in given), return_exceptions=True)
+            raise
+
+    async def _first_of(self, children: list[Child]) -> Child:
+        """Return one that is well. Raises NoAnswer where none is."""
+        asked = {child.post("listeners"): child for child in children if not child.silent}
+        while asked:
+            done, _ = await asyncio.wait(asked, timeout=_APPLY, return_when=asyncio.FIRST_COMPLETED)
+            if not done:
+                break
+            for answer in [each for each in asked if each in done]:
+                child = asked.pop(answer)
+                if answer.exception() is None:
+                    return child
+        raise NoAnswer("no worker answers")
+
+    async def _move_others(self, children: list[Child], plan: Plan) -> None:
         outcomes = await asyncio.gather(*(self._move(child, plan) for child in children), return_exceptions=True)
-        failures = [outcome for outcome in outcomes if outcome is not None]
-        if not failures:
-            return
-        if self._plan is not None:
-            await asyncio.gather(*(self._put_back(*pair, self._plan) for pair in zip(children, outcomes, strict=True)))
-        raise failures[0]
+        for outcome in outcomes:
+            # One that does not answer has the plan in its channel, and who comes after it begins with it.
+            if outcome is not None and not isinstance(outcome, NoAnswer):
+                raise outcome
 
-    async def _put_back(self, child: Child, outcome: BaseException | None, plan: Plan) -> None:
-        # One that has refused goes back too: it may have failed half-way, and for the others of them this is no change.
-        if not isinstance(outcome, NoAnswer):
-            with contextlib.suppress(WorkerError):
-                await self._move(child, plan)
-                return
-        child.kill()  # the one that takes its place begins with the plan
-
-    @staticmethod
-    async def _move(child: Child, plan: Plan) -> None:
+    async def _move(self, child: Child, plan: Plan, *, patient: bool = False) -> None:
+        """Give a worker the plan. Raises Refused, or NoAnswer where its word is not to be had now."""
         fds = [sockets[child.number - 1].fileno() for sockets in plan.sockets]
-        await child.call("apply", plan.config, fds=fds, within=_APPLY)
+        taken = child.post("apply", plan.config, fds=fds)
+        taken.add_done_callback(lambda _: self._on_moved(child, plan, taken))
+        await child.result(taken, max(_APPLY, self._hang_timeout), patient=patient)
+
+    def _on_moved(self, child: Child, plan: Plan, taken: asyncio.Future[Raw]) -> None:
+        if plan is self._plan and not taken.cancelled() and isinstance(taken.exception(), Refused):
+            # The others run it, so this word came too late, or it cannot even go back.
+            logger.error("%s: it is replaced", taken.exception())
+            child.kill()
 
     # --- keeping them running ---
 
-    async def _launch(self, log_format: str) -> None:
-        self._log_format = log_format
+    async def _launch(self, plan: Plan) -> None:
+        """Start all workers with the first plan."""
+        self._log_format = plan.config.log.format
+        self._hang_timeout = plan.config.workers.hang_timeout
         for place in self._places:
             place.child = Child(place.number)
-        await asyncio.gather(*(child.start(log_format) for child in self._children()))
+        await asyncio.gather(*(child.start(self._log_format) for child in self._children()))
+        await asyncio.gather(*(self._move(child, plan, patient=True) for child in self._children()))
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(self._attend(place)) for place in self._places]
-        self._tasks.append(loop.create_task(self._collect()))
+        self._tasks += [loop.create_task(self._look_after()), loop.create_task(self._collect())]
+
+    async def _look_after(self) -> None:
+        """Kill workers that hang; `_attend` replaces them."""
+        while True:
+            await asyncio.sleep(BEAT)
+            for child in self._processes():
+                if child.look(self._hang_timeout) and self._draining:
+                    self._hung += 1
 
     async def _attend(self, place: Place) -> None:
         """Put a new worker in the place of each that dies."""
@@ -144,6 +197,9 @@ class Workers:
             since = time.monotonic()
             how = await child.ended()
             place.clear()
+            if self._stopped:
+                logger.error("%s %s", child, how)
+                return
             if time.monotonic() - since > _STEADY:
                 delay = _FIRST_DELAY
             logger.error("%s %s; the next one starts in %g s", child, how, delay)
@@ -152,15 +208,16 @@ class Workers:
             delay = min(delay * 2, _MAX_DELAY)
 
     async def _restart(self, place: Place, delay: float) -> bool:
-        """Start the next one after a while; say whether that went well."""
+        """Start the next one after a while; say whether that went well, or is not wanted any more."""
         await asyncio.sleep(delay)
-        await self._accepting.wait()
         child = Child(place.number)
         try:
             await child.start(self._log_format)
             async with self._changing:
-                await self._join(child)
-                place.child = child
+                if self._stopped:
+                    child.kill()
+                    return True
+                await self._join(place, child)
         except OSError as error:
             child.kill()
             logger.error("cannot start a worker: %s", error)  # noqa: TRY400 - a traceback would not help the user
@@ -172,14 +229,18 @@ class Workers:
         logger.info("%s has started", child)
         return True
 
-    async def _join(self, child: Child) -> None:
+    async def _join(self, place: Place, child: Child) -> None:
         """Bring a new worker to where the others are."""
-        if self._plan is None or not self._accepting.is_set():
-            raise NoAnswer(f"{child} came too late")
-        if self._draining:
-            # First, because it begins to accept with the plan.
-            await child.call("announce_drain")
-        await self._move(child, self._plan)
+        assert self._plan is not None
+        place.joining = child
+        try:
+            if self._draining:
+                # First, because it begins to accept with the plan.
+                child.post("announce_drain")
+            await self._move(child, self._plan, patient=True)
+        finally:
+            place.joining = None
+        place.child = child
 
     async def _collect(self) -> None:
         while True:
@@ -193,7 +254,11 @@ class Workers:
         await self._refresh("families")
         own = [
             *figures.process_families(time.monotonic() - self._started, self._lag),
-            *figures.worker_families(len(self._children()), sum(place.restarts for place in self._places)),
+            *figures.worker_families(
+                len(self._children()),
+                sum(child.silent for child in self._children()),
+                sum(place.restarts for place in self._places),
+            ),
         ]
         return total([*(place.families() for place in self._places), own])
 
@@ -232,10 +297,14 @@ class Workers:
         return [item for answer in answers if isinstance(answer, Raw) for item in decode(answer, kind)]
 
     async def unreachable(self, clusters: tuple[str, ...]) -> list[str]:
-        """Return what the first worker that answers says: they all dial the same endpoints."""
-        for child in sorted(self._children(), key=lambda child: child.silent):
+        """Return what the first worker that answers says: they all dial the same endpoints.
+
+        Where one does not answer, or there is none, the kernel gives it connections all the same, and they wait.
+        """
+        for child in self._children():
             with contextlib.suppress(WorkerError):
-                return decode(await child.call("unreachable", clusters), list[str])
+                reasons = decode(await child.call("unreachable", clusters), list[str])
+                return [*filter(None, (place.trouble for place in self._places)), *reasons]
         return ["no worker answers"]
 
     async def _dumps(self, method: Method) -> list[list[dict[str, Any]]]:
@@ -249,55 +318,62 @@ class Workers:
     def _children(self) -> list[Child]:
         return [place.child for place in self._places if place.child is not None]
 
+    def _processes(self) -> list[Child]:
+        """All that may have connections."""
+        return [*self._children(), *(place.joining for place in self._places if place.joining is not None)]
+
     # --- what they are told ---
 
     async def set_log_level(self, level: str) -> None:
         """Change the level of meshlet's own log."""
-        await self._tell("set_log_level", level)
+        self._tell("set_log_level", level)
 
     async def reopen_logs(self) -> None:
         """Open the access log anew."""
-        await self._tell("reopen_logs")
+        self._tell("reopen_logs")
 
     async def announce_drain(self) -> None:
         """Tell clients to close."""
-        async with self._changing:  # so that none joins without having heard of it
-            self._draining = True
-            await self._tell("announce_drain")
+        self._draining = True
+        self._tell("announce_drain")
 
     async def stop_accepting(self) -> None:
         """Close the listening sockets and idle connections."""
-        async with self._changing:
-            self._accepting.clear()
-            # Ours first: the workers' own ones still accept, so nobody is left waiting in a backlog without a reader.
-            _close(self._sockets.values())
-            self._sockets = {}
-            await self._tell("stop_accepting")
+        self._stopped = True
+        # Ours first: the workers' own ones still accept, so nobody is left waiting in a backlog without a reader.
+        _close(self._sockets.values())
+        self._sockets = {}
+        self._tell("stop_accepting")
 
     async def wait_idle(self) -> None:
-        """Return when no connection is open any more; one that is gone has none."""
-        await asyncio.gather(*(self._idle(child) for child in self._children()))
+        """Return when no connection is open any more; one that is gone has none, one that is silent may have some."""
+        await asyncio.gather(*(self._idle(child) for child in self._processes()))
 
     @staticmethod
     async def _idle(child: Child) -> None:
         with contextlib.suppress(NoAnswer):
-            await child.call("wait_idle", within=None)
+            await child.post("wait_idle")
 
-    async def _tell(self, method: Method, argument: object = None) -> None:
-        calls = (child.call(method, argument) for child in self._children())
-        for outcome in await asyncio.gather(*calls, return_exceptions=True):
-            if isinstance(outcome, WorkerError):
-                logger.warning("%s: %s", method, outcome)
+    def _tell(self, method: Method, argument: object = None) -> None:
+        """Tell all workers, and wait for none: it is in their channels, in the order in which they are told."""
+        for child in self._processes():
+            with contextlib.suppress(NoAnswer):
+                child.post(method, argument)
 
-    async def close(self) -> int:
-        """End all workers."""
+    async def close(self) -> Left:
+        """End all workers, within a second."""
         self._lag.stop()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        left = sum(await asyncio.gather(*(child.close() for child in self._children())))
+        left = await asyncio.gather(*(child.close() for child in self._children()))
         _close(self._sockets.values())
-        return left
+        return Left(sum(each.connections for each in left), self._hung + sum(each.hung for each in left))
+
+    def kill(self) -> None:
+        """End all workers at once."""
+        for child in self._processes():
+            child.kill()
 
 
 def _plan(config: Config, sockets: dict[object, tuple[socket.socket, ...]]) -> Plan:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import threading
@@ -46,6 +47,9 @@ def proxy(app: ExampleApp, tmp_path: Path) -> Iterator[Meshlet]:
 @contextmanager
 def in_flight(process: Meshlet, seconds: float) -> Iterator[Callable[[], Response]]:
     """A request that the app takes so long for; it has reached the app when the block begins."""
+    process.get(
+        "/stats/prometheus"
+    )  # the first scrape loads libraries; the request might be over before it is answered
     with process.client(timeout=20) as client:
         client.send(f"GET /slow?seconds={seconds} HTTP/1.1\r\nHost: app\r\n\r\n".encode())
         until(lambda: process.metric("meshlet_endpoint_requests_active") >= 1)
@@ -221,6 +225,54 @@ def test_reload_while_draining(app: ExampleApp, tmp_path: Path) -> None:
         assert refuses(process.address)
         assert process.wait(5) == 0
         assert "Traceback" not in process.stderr
+        assert "reloaded" not in process.stderr
+
+
+@pytest.mark.parametrize("hup", [False, True])
+def test_a_config_file_that_is_a_pipe_holds_nothing_up(app: ExampleApp, tmp_path: Path, hup: bool) -> None:
+    settings = config(app, timeout="3s") | {"reload": {"watch": not hup, "interval": "20ms"}}
+    with meshlet(tmp_path, settings) as process, in_flight(process, 1.5) as slow:
+        path = tmp_path / "meshlet.yaml"
+        path.unlink()
+        os.mkfifo(path)
+        if hup:
+            process.signal(signal.SIGHUP)
+        until(lambda: process.metric("meshlet_config_reloads_total", result="rejected") == 1)
+        assert "expected a config file: a regular file" in process.stderr
+        began = time.monotonic()
+        process.signal(signal.SIGTERM)
+        assert slow().status == 200
+        assert process.wait(10) == 0
+        assert time.monotonic() - began < 3 + 1
+        assert "Traceback" not in process.stderr
+
+
+@pytest.mark.parametrize("stage", ["read", "host names"])
+def test_a_reload_under_way_is_given_up(app: ExampleApp, tmp_path: Path, stage: str) -> None:
+    """Whether it hangs in the thread that reads the file, or in what the data plane waits for."""
+    settings = config(app, grace="0s", timeout="3s")
+    address = free_address()
+    more = {"name": "more", "address": address, "routes": [{"cluster": "app"}]}
+    if stage == "read":
+        more["filters"] = [{"python": "tests.support.blocking_filter:BlocksWhenMade"}]
+    else:
+        settings["clusters"].append(
+            {"name": "slow", "discovery": {"dns": "slow.test:80", "resolvers": ["192.0.2.1:53"]}}
+        )
+    changed = settings | {"listeners": [*settings["listeners"], more]}
+    settings = settings | {"clusters": settings["clusters"][:1]}
+    with meshlet(tmp_path, settings) as process:
+        write_config(tmp_path / "meshlet.yaml", changed)
+        process.signal(signal.SIGHUP)
+        if stage == "read":
+            until(lambda: "made" in process.stdout)
+        else:
+            until(lambda: not refuses(address))  # bound, but nobody accepts yet
+        began = time.monotonic()
+        process.signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+        assert time.monotonic() - began < 1.5
+        assert refuses(address)
         assert "reloaded" not in process.stderr
 
 

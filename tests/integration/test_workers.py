@@ -143,26 +143,6 @@ def test_all_workers_die_and_nobody_is_turned_away(fleet: Fleet) -> None:
         assert client.get().status == 200
 
 
-def test_worker_that_hangs_does_not_hang_the_admin_port(fleet: Fleet) -> None:
-    with ExitStack() as stack:
-        for _ in range(20):
-            stack.enter_context(fleet.client()).get()
-    assert fleet.metric("meshlet_requests_total") == 20
-    victim = min(fleet.workers)
-    os.kill(victim, signal.SIGSTOP)
-    try:
-        assert fleet.metric("meshlet_requests_total") == 20  # a client of the admin port waits 10 s at most
-        assert fleet.get("/listeners").status == 200
-        assert fleet.get("/ready").status == 200
-        assert "does not answer" in fleet.stderr
-        begun = time.monotonic()
-        assert fleet.metric("meshlet_requests_total") == 20
-        assert time.monotonic() - begun < 1.5  # it was waited for once
-    finally:
-        os.kill(victim, signal.SIGCONT)
-    until(lambda: "answers again" in fleet.stderr)
-
-
 def test_unix_socket_is_shared(tmp_path: Path, config: dict[str, Any]) -> None:
     config["listeners"].append(extra_listener(f"unix:{tmp_path}/in"))
     with fleet_with(tmp_path, config) as fleet:

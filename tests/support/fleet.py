@@ -19,6 +19,7 @@ class Fleet(Meshlet):
     """A supervisor and its workers."""
 
     config_file: Path
+    size = WORKERS
 
     @property
     def workers(self) -> set[int]:
@@ -28,7 +29,7 @@ class Fleet(Meshlet):
     @property
     def complete(self) -> bool:
         """Whether all work, those that were started last too."""
-        return self.metric("meshlet_workers") == WORKERS
+        return self.metric("meshlet_workers") == self.size
 
     def counters(self) -> dict[str, float]:
         """All samples that may only grow."""
@@ -56,10 +57,10 @@ def alive(pid: int) -> bool:
 
 
 @contextmanager
-def fleet_with(folder: Path, config: Mapping[str, Any]) -> Iterator[Fleet]:
+def fleet_with(folder: Path, config: Mapping[str, Any], size: int = WORKERS) -> Iterator[Fleet]:
     path = write_config(folder / "meshlet.yaml", config)
-    process = Fleet(["--config", path, "--workers", str(WORKERS)], folder / "meshlet")
-    process.config_file = path
+    process = Fleet(["--config", path, "--workers", str(size)], folder / "meshlet")
+    process.config_file, process.size = path, size
     with running(process):
         process.started()
         workers = process.workers

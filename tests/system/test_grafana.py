@@ -313,7 +313,7 @@ def test_every_metric_of_dashboard_and_alerts_is_one_that_meshlet_has(mesh: Mesh
         if line.startswith("# TYPE"):
             _, _, name, kind = line.split()
             exposed |= {f"{name}_bucket", f"{name}_sum", f"{name}_count"} if kind == "histogram" else {name}
-    exposed |= {family.name for family in worker_families(0, 0)}  # a supervisor's
+    exposed |= {family.name for family in worker_families(0, 0, 0)}  # a supervisor's
     asked = " ".join([expr for _, expr in expressions()] + [rule["expr"] for rule in alerts().values()])
     asked += json.dumps(DASHBOARD["templating"])
     assert set(re.findall(r"\bmeshlet_\w+", asked)) - exposed == set()

@@ -5,7 +5,7 @@ import { count, moment, plain } from "./format.js";
 
 const MOST = 50; // members of a list at once
 
-const LEVELS = { accepted: "ok", unchanged: "idle", rejected: "bad" };
+const LEVELS = { accepted: "ok", unchanged: "idle", rejected: "bad", failed: "warn" };
 
 /** Leave out what is not set. */
 function set(value) {

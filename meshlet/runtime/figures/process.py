@@ -94,13 +94,15 @@ def push_families(pushes: int, failures: int) -> list[Family]:
     return [sent, failed]
 
 
-def worker_families(running: int, restarts: int) -> list[Family]:
+def worker_families(running: int, silent: int, restarts: int) -> list[Family]:
     """What a supervisor tells about its workers."""
     workers = Family("meshlet_workers", "gauge", "Worker processes that run.")
     workers.add(running)
+    mute = Family("meshlet_workers_silent", "gauge", "Worker processes that run but do not answer.")
+    mute.add(silent)
     again = Family("meshlet_worker_restarts_total", "counter", "Workers started in the place of one that died.")
     again.add(restarts)
-    return [workers, again]
+    return [workers, mute, again]
 
 
 def service_families(reloads: Iterable[tuple[str, int]], version: str, *, ready: bool) -> list[Family]:

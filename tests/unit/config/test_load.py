@@ -59,7 +59,7 @@ def test_there_are_example_configs() -> None:
 
 PATH_WORDS = "a path that starts with / and holds neither ? nor #, nor white space; other characters percent-encoded"
 HOST_WORDS = "a host name without a port, or *. and a host name; without the key every host matches"
-CONFIG_KEYS = "listeners, clusters, telemetry, log, admin, health, shutdown, reload, zone"
+CONFIG_KEYS = "listeners, clusters, telemetry, log, admin, health, shutdown, reload, workers, zone"
 CIDR_WORDS = "a network in CIDR notation such as 10.0.0.0/8 or fc00::/7"
 NAME_WORDS = "a name of at most 128 letters, digits, `.`, `_` and `-`, with a letter or digit at both ends"
 DURATION_WORDS = "a duration such as 250ms, 2s, 5m or 1h"

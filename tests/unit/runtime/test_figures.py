@@ -111,7 +111,7 @@ def families() -> list[Family]:
 def service_families() -> list[Family]:
     """Those of the whole service."""
     return [
-        *figures.worker_families(2, 1),
+        *figures.worker_families(2, 1, 1),
         *figures.service_families([("accepted", 1), ("rejected", 2)], "1.2.3", ready=True),
         *figures.push_families(3, 4),
     ]
