@@ -75,12 +75,15 @@ class AdminClient:
 
     def get_json(self, path: str, query: Mapping[str, object] | None = None) -> Any:
         """Return what the JSON document of the answer says."""
+        return self.from_json(path, self.get_text(path, query))
+
+    def from_json(self, path: str, text: str | bytes) -> Any:
+        """Return what a JSON document of the answer to `path` says."""
         import json
 
-        text = self.get_text(path, query)
         try:
             return json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise AdminError(f"{self.address} answered {path} with something else than JSON: {_NOT_OURS}") from error
 
     def stream_lines(self, path: str, query: Mapping[str, object] | None = None) -> Iterator[bytes]:

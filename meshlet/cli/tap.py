@@ -100,7 +100,7 @@ def command(
         file = _open(har, stack) if har is not None else None
         try:
             lines = client.stream_lines(f"/tap?{urlencode(query)}")
-            _watch(lines, show, file, count, ends)
+            _watch((client.from_json("/tap", line) if line else None for line in lines), show, file, count, ends)
         except KeyboardInterrupt:
             pass
     if file is not None:
@@ -133,29 +133,28 @@ def _interrupted_by_sigterm() -> Iterator[None]:
 
 
 def _watch(
-    lines: Iterator[bytes],
+    entries: Iterator[dict[str, Any] | None],
     show: Callable[[dict[str, Any]], str],
     file: HarFile | None,
     count: int | None,
     ends: float | None,
 ) -> None:
-    """Show what comes, until there was enough of it, time is up, or meshlet has ended."""
+    """Show what comes (None: an empty line), until there was enough of it, time is up, or meshlet has ended."""
     shown = 0
     waiting = True
-    for line in lines:
+    for entry in entries:
         if waiting:
             waiting = False
             click.echo("waiting for requests, Ctrl-C ends it", err=True)
-        if line:
-            entry = json.loads(line)
+        if entry is not None:
             if "dropped" in entry:
                 click.echo(f"{entry['dropped']} more requests are not shown: there were too many at once", err=True)
             elif "paused" in entry:
                 click.echo(f"nothing was captured for {entry['paused']:g} s: the output was not read", err=True)
             else:
-                click.echo(show(entry))
                 if file is not None:
                     file.add(entry)
+                click.echo(show(entry))
                 shown += 1
         # There is a line, if only an empty one, every fraction of a second.
         if shown == count or (ends is not None and time.monotonic() >= ends):

@@ -135,7 +135,7 @@ def _ask(client: AdminClient) -> Traffic:
 
     try:
         return msgspec.json.decode(client.get_text("/traffic"), type=Traffic)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise AdminError(
             f"{client.address} answered /traffic with what this version does not know: is it the same version?"
         ) from error

@@ -16,7 +16,7 @@ from yaml.reader import Reader as _YamlReader
 
 from meshlet.config.mistakes import quoted
 
-_MAX_DEPTH = 50
+MAX_DEPTH = 50
 _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,99})")
 _FLOAT = re.compile(r"[-+]?[0-9]+\.[0-9]*(?:[eE][-+][0-9]+)?")
 _WORDS = {word: value for name, value in (("true", True), ("false", False), ("null", None)) for word in
@@ -31,6 +31,13 @@ class NotYaml(Exception):
         self.line = line
         self.found = found
         self.expected = expected
+
+
+class TooDeep(NotYaml):
+    """A value on `line` stands in more than MAX_DEPTH others."""
+
+    def __init__(self, line: int) -> None:
+        super().__init__(line, f"more than {MAX_DEPTH} levels of nesting", "fewer")
 
 
 class Node:
@@ -100,7 +107,7 @@ def parse(text: str) -> Node:
     try:
         return _Composer(text).document()
     except yaml.MarkedYAMLError as error:
-        raise _syntax_error(error, text) from error
+        raise _too_deep_before(error, text) or _syntax_error(error, text) from error
 
 
 class _Composer:
@@ -127,8 +134,8 @@ class _Composer:
             return self._alias(event)
         if event.tag is not None:
             raise NotYaml(_line(event), f"the YAML tag {quoted(event.tag)}", "a value without a tag")
-        if depth > _MAX_DEPTH:
-            raise NotYaml(_line(event), f"more than {_MAX_DEPTH} levels of nesting", "fewer")
+        if depth > MAX_DEPTH:
+            raise TooDeep(_line(event))
         node = self._value(event, depth)
         if event.anchor is not None:
             # Only now: an alias inside its own anchor, which would never end, is so an unknown one.
@@ -175,6 +182,21 @@ def _line(event: Any) -> int:
 
 def _line_at(text: str, offset: int) -> int:
     return text.count("\n", 0, offset) + 1
+
+
+def _too_deep_before(error: yaml.MarkedYAMLError, text: str) -> TooDeep | None:
+    """What is too deep in the text before a syntax error, if anything is.
+
+    libyaml reads up to 1,024 characters of a line ahead, and some releases stop at a depth of their own there, before
+    the composer has got the first of these levels.
+    """
+    try:
+        _Composer(text[: error.problem_mark.index] if error.problem_mark else "").document()
+    except TooDeep as too_deep:
+        return too_deep
+    except (NotYaml, yaml.YAMLError):
+        pass  # the cut has made it: only what is too deep stays so
+    return None
 
 
 def _syntax_error(error: yaml.MarkedYAMLError, text: str) -> NotYaml:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from msgspec import inspect
 
 from meshlet.config.mistakes import Mistake, Path, dotted, nearest, quoted
-from meshlet.config.nodes import Mapping, Node, NotYaml, Scalar, Sequence
+from meshlet.config.nodes import MAX_DEPTH, Mapping, Node, NotYaml, Scalar, Sequence, TooDeep
 from meshlet.config.other_names import ours
 from meshlet.config.scalars import read_scalar
 
@@ -45,7 +45,7 @@ class Reader:
         self._values = 0
 
     def read(self, struct: type, node: Node) -> Any:
-        """The struct that the node describes. Raises NotYaml where aliases repeat too much of the file."""
+        """The struct that the node describes. Raises NotYaml where aliases repeat or nest too much of the file."""
         return self._convert(inspect.type_info(struct), node, _Context(()))
 
     def mistake(self, path: Path, found: str, expected: str, near: str = "") -> None:
@@ -79,6 +79,9 @@ class Reader:
         self._values += 1
         if self._values > _MAX_VALUES:
             raise NotYaml(node.line, f"more than {_MAX_VALUES} values, aliases followed", "fewer")
+        if len(context.path) > MAX_DEPTH:
+            # No single value of the file is so deep: aliases have put them into each other.
+            raise TooDeep(node.line)
         self._lines[context.path] = node.line
         if isinstance(kind, inspect.Metadata):
             check = (kind.extra or {}).get("check", context.check)

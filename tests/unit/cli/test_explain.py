@@ -147,6 +147,7 @@ def test_a_stream_that_breaks_off(admin: FakeAdmin) -> None:
         (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n[]", "closed the connection before its answer was complete"),
         (b"SSH-2.0-OpenSSH_9.2\r\n", "does not speak HTTP: is this the admin port of a meshlet?"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", "something else than JSON"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n" + b"[" * 99999, "something else than JSON"),
         (b"HTTP/1.1 404 No\r\nContent-Length: 5\r\n\r\nhello", "404: is this the admin port of a meshlet?"),
     ],
 )

@@ -267,3 +267,11 @@ def test_a_reader_that_closes_its_end(tmp_path: Path) -> None:
         _, errors = process.communicate(timeout=20)
     assert b"Traceback" not in errors
     assert json.loads((tmp_path / "a.har").read_bytes())["log"]["entries"]
+
+
+@pytest.mark.parametrize("line", [b"hello", b"[" * 100_000, b"\xff"], ids=["text", "deep", "no UTF-8"])
+def test_lines_that_are_no_json(line: bytes) -> None:
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b\n" % (len(line) + 1, line)
+    result = run(Admin(answer=answer))
+    assert result.exit_code == 1
+    assert "answered /tap with something else than JSON: is this the admin port of a meshlet?" in result.stderr

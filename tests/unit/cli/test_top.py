@@ -210,7 +210,7 @@ def test_an_interval_that_makes_no_sense(interval: str) -> None:
     assert "expected" in result.output
 
 
-@pytest.mark.parametrize("answer", ["{}", "[]", "not JSON", '{"time": "now"}'])
+@pytest.mark.parametrize("answer", ["{}", "[]", "not JSON", '{"time": "now"}', '{"x": ' + "[" * 100_000])
 def test_an_answer_of_something_else(answer: str) -> None:
     with pytest.raises(AdminError, match="same version"):
         top._ask(FakeClient(answer))  # type: ignore[arg-type]

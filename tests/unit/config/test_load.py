@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -458,7 +459,6 @@ FILES = {
         "c.yaml:2: (top level): found the character '\\x07', expected printable text",
     ),
     "lone surrogate": ("a: \ud800", "c.yaml:1: (top level): found the character '\\ud800', expected printable text"),
-    "deep nesting": ("[" * 100_000, "c.yaml:1: (top level): found more than 50 levels of nesting, expected fewer"),
 }  # fmt: skip
 
 
@@ -466,6 +466,64 @@ FILES = {
 def test_a_file_that_is_no_config_is_one_exact_line(case: str) -> None:
     text, line = FILES[case]
     assert mistakes_of(text) == [line]
+
+
+# Where the 52nd value inside another begins. libyaml reads ahead within a line, and stops at a depth of its own there.
+TOO_DEEP = {
+    "lists": ("[" * 100_000, 1),
+    "lists, just too deep": ("[" * 52, 1),
+    "mappings": ("{" * 100_000, 1),
+    "mappings with keys": ("{a: " * 100_000, 1),
+    "lists and mappings": ("[{a: " * 50_000, 1),
+    "lists with anchors": ("&a [" * 100_000, 1),
+    "lists that end": ("[" * 2000 + "]" * 2000, 1),
+    "lists as keys": ("? [" * 100_000, 1),
+    "block lists": ("- " * 100_000, 1),
+    "block keys": ("? " * 100_000, 1),
+    "block mappings": ("".join(f"{' ' * depth}a:\n" for depth in range(2000)), 51),
+    "a list on each line": ("[\n" * 2000, 52),
+    "lists in a mapping": ("a:\n  b:\n    " + "[" * 100_000, 3),
+    "few on one line, many on the next": ("[" * 40 + "\n" + "[" * 2000, 2),
+    "the last of what libyaml takes on the next line": ("[" * 1000 + "\n" + "[", 1),
+    "lists behind text of many bytes": ("# ä€𝄞\nä€𝄞: " + "[" * 100_000, 2),
+    "a YAML error behind": ("[" * 60 + "}", 1),
+}
+
+
+@pytest.mark.parametrize("case", TOO_DEEP)
+def test_what_is_too_deep_is_named_with_the_line_of_the_first_such_value(case: str) -> None:
+    text, line = TOO_DEEP[case]
+    assert mistakes_of(text) == [f"c.yaml:{line}: (top level): found more than 50 levels of nesting, expected fewer"]
+
+
+def test_a_limit_of_the_parser_is_ours_whatever_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    libyaml = yaml.CSafeLoader
+
+    class Shallow:
+        """A parser that stops at some depth before it has told of any of it."""
+
+        def __init__(self, text: str) -> None:
+            self._whole = len(text) > 100
+            self._parser = libyaml(text)
+
+        def get_event(self) -> object:
+            if self._whole:
+                raise yaml.MarkedYAMLError(problem="no more", problem_mark=yaml.Mark("", 100, 0, 100, "", 0))
+            return self._parser.get_event()
+
+    monkeypatch.setattr(yaml, "CSafeLoader", Shallow)
+    assert mistakes_of("[" * 200) == ["c.yaml:1: (top level): found more than 50 levels of nesting, expected fewer"]
+    assert mistakes_of("[" * 20 + "\n" * 200) == [
+        "c.yaml:1: (top level): found a YAML error (no more), expected valid YAML"
+    ]
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 40 + "}", "a: '" + "[" * 2000, "a: *b!" + "[" * 2000, "# " + "[" * 2000 + "\n%"]
+)
+def test_a_yaml_error_with_few_levels_before_it_is_one(text: str) -> None:
+    [line] = mistakes_of(text)
+    assert "found a YAML error" in line
 
 
 def test_all_mistakes_at_once_in_the_order_of_the_file() -> None:

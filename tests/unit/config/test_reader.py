@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -145,6 +146,26 @@ def test_a_mistake_deep_in_any_value_has_its_line() -> None:
         "c.yaml:12: filters[0].config.rates[1].gold: found the key a second time (first on line 11), "
         "expected each key once"
     ]
+
+
+def nested(anchors: int, levels: int) -> str:
+    """A filter whose config nests `anchors` values into each other, each of so many levels, by aliases."""
+    lists = [f"a{n}: &a{n} {'[' * levels}{'*a' + str(n - 1) if n else 1}{']' * levels}" for n in range(anchors)]
+    return "filters:\n  - python: a:B\n    config:\n" + "".join(f"      {each}\n" for each in lists)
+
+
+@pytest.mark.parametrize(("anchors", "levels"), [(2, 30), (5, 9), (100, 40), (5000, 1)])
+def test_aliases_cannot_nest_without_bound(anchors: int, levels: int) -> None:
+    [line] = mistakes_of(nested(anchors, levels))
+    assert re.fullmatch(r"c\.yaml:\d+: \(top level\): found more than 50 levels of nesting, expected fewer", line)
+
+
+def test_aliases_may_nest() -> None:
+    config = route_of(nested(4, 10)).filters[0].config
+    value: Any = config["a3"] if isinstance(config, dict) else None
+    for _ in range(40):
+        [value] = value
+    assert value == 1
 
 
 def test_a_merge_key_is_none_in_any_value() -> None:

@@ -440,6 +440,7 @@ def test_a_file(tmp_path: Path) -> None:
         (b"endpoints: [\n", ": (top level): found a YAML error"),
         (b"endpoints: []\n\xff", ":2: (top level): found the byte 0xff, expected text in UTF-8"),
         (b"- a:80\n", "expected a mapping with endpoints"),
+        (b"endpoints:\n  " + b"[" * 100_000, ":2: (top level): found more than 50 levels of nesting, expected fewer"),
         (b" " * (4 * 1024 * 1024 + 1), "found more than 4 MiB"),
     ],
 )
