@@ -32,9 +32,10 @@ _ENOUGH = 256 * 1024  # bytes that are given to the writer before their time
 class _Writer(Protocol):
     """Where lines go."""
 
-    lines_lost: int
-    errors: int
-
+    @property
+    def lines_lost(self) -> int: ...
+    @property
+    def errors(self) -> int: ...
     @property
     def full(self) -> bool: ...
     def write(self, batch: bytes) -> None: ...

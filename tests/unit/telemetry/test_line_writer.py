@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from meshlet.telemetry import line_writer
-from meshlet.telemetry.line_writer import LineWriter, _pieces
+from meshlet.telemetry import line_file
+from meshlet.telemetry.line_writer import LineWriter
 
 GRACE = 5.0
 
@@ -125,7 +125,7 @@ async def test_a_fifo_without_a_reader_is_no_error(fifo: Path) -> None:
 async def test_a_non_blocking_stdout_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     reader, writing_end = os.pipe()
     os.set_blocking(writing_end, False)
-    monkeypatch.setitem(line_writer._STANDARD_STREAMS, "/p", writing_end)
+    monkeypatch.setitem(line_file.STANDARD_STREAMS, "/p", writing_end)
     writer = LineWriter("/p")
     batch = b"y" * 200_000 + b"\n"
     writer.write(batch)
@@ -148,7 +148,7 @@ async def test_failures_are_counted_but_logged_once(
     path = tmp_path / "log"
     writer = LineWriter(str(path))
     with monkeypatch.context() as patched:
-        patched.setattr("meshlet.telemetry.line_writer.os.write", full)
+        patched.setattr("meshlet.telemetry.line_file.os.write", full)
         writer.write(b"1\n2\n")
         writer.write(b"3\n")
         await writer.close(GRACE)
@@ -166,21 +166,11 @@ async def test_writing_goes_on_where_a_failure_ends(tmp_path: Path, monkeypatch:
 
     path = tmp_path / "log"
     writer = LineWriter(str(path))
-    monkeypatch.setattr("meshlet.telemetry.line_writer.os.write", fails_once)
+    monkeypatch.setattr("meshlet.telemetry.line_file.os.write", fails_once)
     writer.write(b"lost\n")
     writer.write(b"kept\n")
     await writer.close(GRACE)
     assert read(path) == b"kept\n"
-
-
-def test_a_shared_pipe_gets_pieces_that_are_never_mixed() -> None:
-    lines = [b"a" * n + b"\n" for n in (10, 4000, 100, 4095, 5000, 1, 2)]
-    batch = b"".join(lines) + b"no end"
-    pieces = list(_pieces(batch))
-    assert b"".join(pieces) == batch
-    assert all(len(piece) <= select.PIPE_BUF or piece.count(b"\n") == 1 for piece in pieces)
-    assert all(piece.endswith(b"\n") for piece in pieces[:-1])
-    assert len(pieces) < len(lines)
 
 
 async def test_a_shared_pipe_is_written_in_pieces(fifo: Path) -> None:
@@ -248,7 +238,7 @@ async def test_a_file_that_is_where_it_was_is_not_opened_again(tmp_path: Path, m
     clock = Clock()
     writer = LineWriter(str(tmp_path / "log"), clock=clock)
     opened: list[str] = []
-    monkeypatch.setattr(line_writer, "_open", opened.append)
+    monkeypatch.setattr(line_file, "open_lines", opened.append)
     for _ in range(3):
         clock.now += 1.0
         writer.write(b"1\n")
