@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_RETRY_DELAY = 5.0  # seconds
+_RETRY_DELAY = 1.0  # seconds
 _BACKLOG = 128
 
 
@@ -33,6 +34,7 @@ class LazyServer:
         self._what = what
         self._starting: asyncio.Task[None] | None = None
         self._retry: asyncio.Handle | None = None
+        self._told = False  # why the connection that waits cannot be served
         self._close: Close | None = None
 
     def start(self) -> None:
@@ -67,10 +69,25 @@ class LazyServer:
         try:
             serve = await loop.run_in_executor(None, self._load)
             self._close = await serve(self._sock)
-        except Exception:  # noqa: BLE001 - whatever it was, it must not end the proxy
-            # Out of memory or descriptors perhaps: the connection still waits and would wake us again at once.
-            _log.exception("cannot serve %s, next try in %g s", self._what, _RETRY_DELAY)
+        except Exception as error:  # noqa: BLE001 - whatever it was, it must not end the proxy
+            # Out of memory or descriptors perhaps, so without a traceback, which would take some of both. What was
+            # imported by then stays, and the next try goes on from there.
+            turned_away = self._turn_away()
+            if turned_away or not self._told:
+                why = f"{type(error).__name__}: {error}"
+                _log.error("cannot serve %s: %s; the next connection tries again", self._what, why)
+            self._told = not turned_away
+            # A connection that could not even be closed still waits, and would wake us again at once.
             self._retry = loop.call_later(_RETRY_DELAY, self._await_connection)
+
+    def _turn_away(self) -> bool:
+        """Close the connections that wait; say whether there was one that could be."""
+        done = False
+        with contextlib.suppress(OSError):
+            for _ in range(_BACKLOG):
+                self._sock.accept()[0].close()
+                done = True
+        return done
 
 
 def name_of(sock: socket.socket) -> str:

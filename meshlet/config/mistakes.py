@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -62,8 +63,6 @@ def dotted(path: Path) -> str:
 
 def nearest(word: str, names: Iterable[str]) -> str:
     """The name that `word` was probably meant to be, or an empty string."""
-    import difflib  # here, because only a config with a mistake needs it
-
     # Case and the two usual separators are the commonest slips; difflib would weigh them like any letter.
     plain = {_plain(name): name for name in names}
     close = difflib.get_close_matches(_plain(word[:_MAX_SHOWN]), plain, n=1)

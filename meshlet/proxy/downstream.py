@@ -20,6 +20,7 @@ from meshlet.http.reply import Report, date_line, local_reply, own_response
 from meshlet.http.response import encode_response
 from meshlet.intake import FULL_READ, Intake
 from meshlet.proxy.exchange import Exchange, Progress
+from meshlet.proxy.tapped import tapped
 from meshlet.proxy.transports import is_reset, peer_name, reset
 from meshlet.timers import NEVER
 
@@ -203,7 +204,7 @@ class DownstreamConnection(Intake):
             head.request_id = runtime.new_request_id(now)
         kind = settings.exchange
         if runtime.taps.active:
-            kind = _tapped(kind)
+            kind = tapped(kind)
         self._exchange = exchange = kind(self, head, settings, runtime, now)
         exchange.start(data, complete)
 
@@ -515,9 +516,3 @@ class DownstreamConnection(Intake):
             self._transport.abort()
             return NEVER
         return None
-
-
-def _tapped(kind: type[Exchange]) -> type[Exchange]:
-    from meshlet.proxy.tapped import tapped  # loaded by the first tap
-
-    return tapped(kind)

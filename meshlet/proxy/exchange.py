@@ -32,6 +32,7 @@ from meshlet.proxy.extras import Extras
 from meshlet.proxy.facts import ExchangeFacts
 from meshlet.proxy.mirror import MirroredRequest
 from meshlet.proxy.tries import Tries
+from meshlet.proxy.tunnel import join
 from meshlet.resilience.retry import IDEMPOTENT
 from meshlet.timers import NEVER
 
@@ -577,8 +578,6 @@ class Exchange(ExchangeFacts):
             self._tunnel(head)
 
     def _tunnel(self, head: ResponseHead) -> None:
-        from meshlet.proxy.tunnel import join
-
         self.response = _BODY
         self._downstream.send_interim(head)
         upstream, self.upstream = self.upstream, None

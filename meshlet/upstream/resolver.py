@@ -68,7 +68,9 @@ class _Lane:
 
 
 def _getaddrinfo(address: Address, family: int) -> _Addresses:
-    infos = socket.getaddrinfo(address.host, address.port, family, socket.SOCK_STREAM)
+    # As bytes: for text Python loads the codec `idna`, which fails without a descriptor left and takes a long label
+    # for a mistake of the program.
+    infos = socket.getaddrinfo(address.host.encode("ascii"), address.port, family, socket.SOCK_STREAM)
     return tuple(sorted({Address(str(info[4][0]), address.port) for info in infos}))
 
 

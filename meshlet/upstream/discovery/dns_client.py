@@ -157,9 +157,11 @@ class DnsClient:
         return bool(answer.hosts) and answer.error is None
 
     async def _ask(self, name: str, kind: str) -> Any:
-        import dns.exception
-        import dns.resolver
-
+        try:
+            import dns.exception
+            import dns.resolver
+        except (OSError, ImportError) as error:  # no descriptor is left to load it with; the next question tries again
+            raise DnsError(f"{name}: {error}") from error
         try:
             return await self._configured().resolve(name, kind, raise_on_no_answer=False, search=True)
         except dns.resolver.NXDOMAIN as error:

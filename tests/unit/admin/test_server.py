@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import socket
 import subprocess
 import sys
@@ -35,6 +37,14 @@ async def ask(sock: socket.socket) -> bytes:
     finally:
         writer.close()
         await writer.wait_closed()
+
+
+async def turned_away(sock: socket.socket) -> bool:
+    """Say whether a connection is closed without an answer."""
+    try:
+        return not await ask(sock)
+    except ConnectionError:
+        return True
 
 
 @pytest.fixture
@@ -110,25 +120,46 @@ def test_only_loopback_is_served(host: str) -> None:
         AdminServer(sock, FakeBackend())
 
 
-async def test_a_start_that_fails_is_logged_and_tried_again_later(
-    sock: socket.socket, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    loads = 0
+def fail_at_first(monkeypatch: pytest.MonkeyPatch, failures: int) -> None:
+    """Let what the admin port needs be loaded only after so many failures."""
     real = server_module._load
+    left = [OSError(errno.EMFILE, os.strerror(errno.EMFILE), "web.py")] * failures
 
-    def fails_once(backend: FakeBackend) -> object:
-        nonlocal loads
-        loads += 1
-        if loads == 1:
-            raise ImportError("no memory left")
+    def fails(backend: FakeBackend) -> object:
+        if left:
+            raise left.pop()
         return real(backend)
 
-    monkeypatch.setattr(server_module, "_load", fails_once)
+    monkeypatch.setattr(server_module, "_load", fails)
     monkeypatch.setattr(lazy_module, "_RETRY_DELAY", 0.01)
+
+
+async def test_a_start_that_fails_costs_the_connection_and_a_line(
+    sock: socket.socket, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    fail_at_first(monkeypatch, 2)
     server = AdminServer(sock, FakeBackend())
     server.start()
+    assert await turned_away(sock)
+    assert await turned_away(sock)
     assert (await ask(sock)).endswith(b"live\n")
-    assert loads == 2
+    lines = [record.getMessage() for record in caplog.records if record.name == "meshlet.admin.lazy"]
+    assert len(lines) == 2
+    for line in lines:
+        assert line.startswith("cannot serve the admin port 127.0.0.1:")
+        assert line.endswith("[Errno 24] Too many open files: 'web.py'; the next connection tries again")
+    assert not any(record.exc_info for record in caplog.records)
+    await server.close()
+
+
+async def test_a_connection_that_cannot_even_be_closed_waits_and_is_told_of_once(
+    sock: socket.socket, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    fail_at_first(monkeypatch, 5)
+    server = AdminServer(sock, FakeBackend())
+    monkeypatch.setattr(server, "_turn_away", lambda: False)
+    server.start()
+    assert (await ask(sock)).endswith(b"live\n")
     assert caplog.text.count("cannot serve the admin port 127.0.0.1:") == 1
     await server.close()
 
