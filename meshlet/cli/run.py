@@ -78,7 +78,7 @@ def command(
         config = from_flags(listen, app, admin, app_protocol)
     else:
         raise click.UsageError("expected --config FILE, or --listen HOST:PORT and --app HOST:PORT")
-    configure(config.log.level, config.log.format)
+    configure(config.log.level, config.log.format, shared=workers > 1)
     raise SystemExit(_run(config, file, workers))
 
 

@@ -155,7 +155,7 @@ def main(fd: str, number: str, level: str, log_format: str) -> None:
     for ignored in _FOR_THE_SUPERVISOR:
         signal.signal(ignored, signal.SIG_IGN)
     _name_in_log(int(number))
-    configure(level, "json" if log_format == "json" else "text")
+    configure(level, "json" if log_format == "json" else "text", shared=True)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_run(socket.socket(fileno=int(fd))))
 

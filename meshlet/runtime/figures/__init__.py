@@ -6,6 +6,7 @@ from meshlet.runtime.figures.clusters import cluster_families
 from meshlet.runtime.figures.listeners import listener_families
 from meshlet.runtime.figures.process import (
     LoopLag,
+    log_families,
     process_families,
     push_families,
     record_families,
@@ -18,6 +19,7 @@ __all__ = [
     "LoopLag",
     "cluster_families",
     "listener_families",
+    "log_families",
     "process_families",
     "push_families",
     "record_families",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 from typing import TYPE_CHECKING
@@ -57,12 +58,22 @@ def process_families(uptime: float, lag: LoopLag) -> list[Family]:
     late = Family("meshlet_event_loop_lag_seconds", "histogram", "How late the event loop is.")
     usage = resource.getrusage(resource.RUSAGE_SELF)
     cpu.add(usage.ru_utime + usage.ru_stime)
-    with open("/proc/self/statm", encoding="ascii") as statm:  # noqa: PTH123
+    # Without a descriptor left nobody can look; all other figures are still worth having then.
+    with contextlib.suppress(OSError), open("/proc/self/statm", encoding="ascii") as statm:  # noqa: PTH123
         memory.add(int(statm.read().split()[1]) * _PAGE)
-    files.add(len(os.listdir("/proc/self/fd")))  # noqa: PTH208
+    with contextlib.suppress(OSError):
+        files.add(len(os.listdir("/proc/self/fd")))  # noqa: PTH208
     up.add(uptime)
     late.add(lag.histogram.data())
     return [cpu, memory, files, up, late]
+
+
+def log_families(lost: Mapping[str, int]) -> list[Family]:
+    """What became of the lines of meshlet's own log. `lost`: lines that are not in it, by reason."""
+    dropped = Family("meshlet_log_dropped_total", "counter", "Lines that are not in meshlet's own log.")
+    for reason, number in lost.items():
+        dropped.add(number, reason=reason)
+    return [dropped]
 
 
 def record_families(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -102,6 +104,7 @@ def families() -> list[Family]:
         *figures.listener_families(stats, [cast("Listener", Running())]),
         *figures.cluster_families([busy_cluster()]),
         *figures.process_families(60.0, looked_at()),
+        *figures.log_families({"queue": 1, "failed": 2, "repeated": 3}),
         *figures.record_families(
             spans=1, spans_dropped={"queue": 2, "failed": 3}, log_dropped=4, explanations=5, tap_dropped=6
         ),
@@ -181,6 +184,7 @@ LABELS = {
     "meshlet_process_open_fds": set[str](),
     "meshlet_process_uptime_seconds": set[str](),
     "meshlet_event_loop_lag_seconds": set[str](),
+    "meshlet_log_dropped_total": {"reason"},
     "meshlet_spans_exported_total": set[str](),
     "meshlet_spans_dropped_total": {"reason"},
     "meshlet_access_log_dropped_total": set[str](),
@@ -378,3 +382,16 @@ def test_workers_add_up() -> None:
         assert value(three, name) == 3 * value(one, name), name
     for name in spans:
         assert value(three, name) == value(one, name), name
+
+
+def test_without_descriptors_all_is_told_but_what_takes_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*args: object, **settings: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr("builtins.open", fails)
+    monkeypatch.setattr("os.listdir", fails)
+    found = figures.process_families(60.0, looked_at())
+    assert value(found, "meshlet_process_uptime_seconds") == 60.0
+    assert value(found, "meshlet_process_cpu_seconds_total") > 0
+    empty = {"meshlet_process_resident_memory_bytes", "meshlet_process_open_fds"}
+    assert {family.name for family in found if not family.samples} == empty
