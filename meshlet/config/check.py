@@ -144,7 +144,7 @@ def _cluster(cluster: Cluster, around: Path, reader: Reader) -> None:
 def _family(discovery: Discovery, around: Path, reader: Reader) -> None:
     """Note where there is no name whose addresses could be of this family."""
     family = (*around, "family")
-    if not reader.given(family) or not reader.sound(around):
+    if discovery.family == "auto" or not reader.sound(around):
         return
     if discovery.file is not None:
         reader.mistake(family, f"{discovery.family} beside file", "dns or srv beside this key")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 from typing import TYPE_CHECKING, TypeVar
 
 from meshlet.errors import ConnectFailure
-from meshlet.upstream.destination import is_v6
+from meshlet.upstream.destination import is_v6, told
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +31,7 @@ async def connect(destination: Destination, factory: Callable[[], P], timeout: f
         if len(addresses) == 1:
             address, protocol = addresses[0], await _dial(addresses[0], factory, timeout)
         else:
-            address, protocol = await _race(addresses, factory, timeout)
+            address, protocol = await _race(destination, addresses, factory, timeout)
     except ConnectFailure:
         destination.failed()
         raise
@@ -57,6 +56,7 @@ async def _dial(address: Address, factory: Callable[[], P], timeout: float) -> P
 
 
 async def _race(
+    destination: Destination,
     addresses: tuple[Address, ...],
     factory: Callable[[], P],
     timeout: float,  # noqa: ASYNC109
@@ -65,47 +65,46 @@ async def _race(
 
     Sockets are raced, not protocols: the one that loses is closed without anybody having been told of it.
     """
-    failures: dict[Address, OSError] = {}
+    attempts: dict[Address, OSError | None] = dict.fromkeys(addresses)
+    destination.attempts = attempts
     try:
         async with asyncio.timeout(timeout):
-            address, sock = await _first(addresses, failures, min(_HEAD_START, timeout / len(addresses)))
+            address, sock = await _first(attempts, min(_HEAD_START, timeout / len(addresses)))
             _, protocol = await asyncio.get_running_loop().create_connection(factory, sock=sock)
-    except OSError as error:  # the timeout, or the last failure
-        silent = f"no answer within {timeout:g} s"
-        told = (f"{each}: {_reason(failures[each]) if each in failures else silent}" for each in addresses)
-        raise ConnectFailure(f"connect to {', to '.join(told)}") from error
+    except OSError as error:  # the timeout, or a failure where all have failed
+        raise ConnectFailure(told(attempts, timeout)) from error
+    finally:
+        if destination.attempts is attempts:
+            destination.attempts = None
     return address, protocol
 
 
-async def _first(
-    addresses: tuple[Address, ...], failures: dict[Address, OSError], head_start: float
-) -> tuple[Address, socket.socket]:
-    """Return the first socket that is connected. Raises the last of the `failures` where all fail."""
+async def _first(attempts: dict[Address, OSError | None], head_start: float) -> tuple[Address, socket.socket]:
+    """Return the first socket that is connected; note failures. Raises one of them where all fail."""
     loop = asyncio.get_running_loop()
-    attempts: dict[asyncio.Task[socket.socket], Address] = {}
-    left = list(addresses)
+    tasks: dict[Address, asyncio.Task[socket.socket]] = {}
+    left = list(attempts)
     try:
-        while left or len(failures) < len(addresses):
+        while left or not all(task.done() for task in tasks.values()):
             if left:
                 address = left.pop(0)
-                attempts[loop.create_task(_open(address))] = address
+                tasks[address] = loop.create_task(_open(address))
             await asyncio.wait(
-                [attempt for attempt in attempts if not attempt.done()],
+                [task for task in tasks.values() if not task.done()],
                 timeout=head_start if left else None,
                 return_when=asyncio.FIRST_COMPLETED,
             )
-            for attempt, address in attempts.items():
-                error = attempt.exception() if attempt.done() else None
-                if isinstance(error, OSError):
-                    failures[address] = error
-                elif attempt.done():
-                    sock = attempt.result()
-                    del attempts[attempt]
-                    return address, sock
-        raise next(reversed(failures.values()))
+            for address, task in tasks.items():
+                if not task.done():
+                    continue
+                error = task.exception()
+                if not isinstance(error, OSError):
+                    return address, tasks.pop(address).result()
+                attempts[address] = error
+        raise next(error for error in attempts.values() if error is not None)
     finally:
-        for attempt in attempts:
-            _give_up(attempt)
+        for task in tasks.values():
+            _give_up(task)
 
 
 async def _open(address: Address) -> socket.socket:
@@ -120,12 +119,7 @@ async def _open(address: Address) -> socket.socket:
     return sock
 
 
-def _give_up(attempt: asyncio.Task[socket.socket]) -> None:
+def _give_up(task: asyncio.Task[socket.socket]) -> None:
     """End an attempt that nobody waits for any more. It closes its socket by itself, unless it has ended already."""
-    if not attempt.cancel() and not attempt.cancelled() and attempt.exception() is None:
-        attempt.result().close()
-
-
-def _reason(error: OSError) -> str:
-    # asyncio's own words for a refused connection hold no cause.
-    return (os.strerror(error.errno) if error.errno else str(error)).lower()
+    if not task.cancel() and not task.cancelled() and task.exception() is None:
+        task.result().close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from meshlet.config.units import Address
 
 
@@ -48,13 +50,15 @@ class Families:
 class Destination:
     """Where one server is. Its first address is what it is called, whichever is connected to."""
 
-    __slots__ = ("_families", "_other", "address")
+    __slots__ = ("_families", "_other", "address", "attempts")
 
     def __init__(self, address: Address, other: Address | None = None, families: Families | None = None) -> None:
         """`other` is its address in the other family; `families` belongs to all endpoints of the same name."""
         self.address = address
         self._other = other
         self._families = families
+        #: what has become so far of those of its addresses that are tried beside each other; None where none are
+        self.attempts: dict[Address, OSError | None] | None = None
 
     def __str__(self) -> str:
         return str(self.address)
@@ -89,6 +93,12 @@ class Destination:
             both = (other, self.address)
         return both[:1] if families.known else both
 
+    def silence(self, seconds: float) -> str:
+        """What to say where there is no connection after so long."""
+        if self.attempts is None:
+            return f"no connection to {self.address} within {seconds:g} s"
+        return told(self.attempts, seconds)
+
     def connected(self, address: Address) -> None:
         """Remember which of the candidates was connected to."""
         if self._families is not None:
@@ -98,6 +108,19 @@ class Destination:
         """Remember that no candidate could be connected to."""
         if self._families is not None:
             self._families.failed(self.address)
+
+
+def told(attempts: dict[Address, OSError | None], seconds: float) -> str:
+    """What to say of attempts that failed, or were not answered for so long."""
+    silent = f"no answer within {seconds:g} s"
+    return f"connect to {', to '.join(f'{each}: {reason(error) or silent}' for each, error in attempts.items())}"
+
+
+def reason(error: OSError | None) -> str:
+    """The system's words for an error. asyncio's own do not say that a connection was refused."""
+    if error is None:
+        return ""
+    return (os.strerror(error.errno) if error.errno else str(error)).lower()
 
 
 def is_v6(address: Address) -> bool:

@@ -345,7 +345,7 @@ class Pool:
     def _waited_in_vain(self) -> UpstreamError:
         timeout = self._settings.pending_timeout
         if self._connecting:  # for the one that has waited longest
-            return ConnectFailure(f"no connection to {self.address} within {timeout:g} s")
+            return ConnectFailure(self.address.silence(timeout))
         self.overflows_total += 1
         return Overflow(f"no free connection within {timeout:g} s")
 

@@ -117,13 +117,12 @@ async def test_a_family_that_is_never_answered_about(
     server.silent = silent
     began = time.monotonic()
     async with Found(server, dns=APP) as found:
-        assert 0.04 < time.monotonic() - began < 2
+        assert 0.04 < time.monotonic() - began < 4.5  # a question is given up after 5 s
         assert found.candidates == [[endpoint]]
         # Looking again neither waits for the question that is open nor adds another one.
-        await found.until(lambda: found.cluster.updates_total == 5)
-        assert server.asked.count(("app.test", silent)) < 3
+        await found.until(lambda: found.cluster.updates_total >= 6)
+        assert server.asked.count(("app.test", silent)) < 5
         assert found.cluster.last_error is None
-        assert time.monotonic() - began < 4
 
 
 async def test_what_comes_late_is_not_lost(server: DnsServer) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 import dns.flags
@@ -13,6 +15,7 @@ import dns.rdatatype
 import dns.rrset
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import TracebackType
 
 
@@ -78,3 +81,21 @@ class DnsServer(asyncio.DatagramProtocol):
                 if each == "CNAME":
                     self._fill(answer, texts[0].rstrip("."), kind)
                 return
+
+
+@contextmanager
+def dns_server() -> Iterator[DnsServer]:
+    """A server in a thread of its own, for tests that are no coroutines."""
+    server = DnsServer()
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(server.__aenter__())
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
+        loop.run_until_complete(server.__aexit__(None, None, None))
+        loop.run_until_complete(asyncio.sleep(0))
+        loop.close()

@@ -295,6 +295,25 @@ FOUND = {
     ],
     "{file: ''}": [f"{CLUSTER}.discovery.file: found '', expected the path of a file, in printable characters"],
     "{file: endpoints.yaml}": [],
+    "{dns: 'a:80', family: v6}": [
+        f"{CLUSTER}.discovery.family: found 'v6', expected one of all, auto, ipv4, ipv6 (did you mean \"ipv6\"?)"
+    ],
+    "{dns: 'a:80', family: [ipv4, ipv6]}": [
+        f"{CLUSTER}.discovery.family: found a list, expected one of all, auto, ipv4, ipv6"
+    ],
+    "{file: endpoints.yaml, family: ipv6}": [
+        f"{CLUSTER}.discovery.family: found ipv6 beside file, expected dns or srv beside this key"
+    ],
+    "{file: endpoints.yaml, family: auto}": [],
+    "{dns: '10.0.0.1:80', family: ipv6}": [
+        f"{CLUSTER}.discovery.family: found ipv6 beside 10.0.0.1:80, expected ipv4, or a host name in dns"
+    ],
+    "{dns: '[fd00::1]:80', family: ipv4}": [
+        f"{CLUSTER}.discovery.family: found ipv4 beside [fd00::1]:80, expected ipv6, or a host name in dns"
+    ],
+    "{dns: '10.0.0.1:80', family: ipv4}": [],
+    "{dns: '10.0.0.1:80', family: all}": [],
+    "{srv: _http._tcp.a, family: ipv6}": [],
 }
 
 

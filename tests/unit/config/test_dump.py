@@ -203,7 +203,11 @@ health_checks = st.builds(
     initially=st.sampled_from(["healthy", "unhealthy"]),
 )
 found = st.one_of(
-    st.builds(Discovery, dns=st.builds(Address, st.just("app.example.com"), ports, st.just(""))),
+    st.builds(
+        Discovery,
+        dns=st.builds(Address, st.just("app.example.com"), ports, st.just("")),
+        family=st.sampled_from(["auto", "ipv4", "ipv6", "all"]),
+    ),
     st.builds(Discovery, srv=st.just("_http._tcp.app"), max_refresh=durations.map(lambda span: Duration(span + 1))),
     st.builds(Discovery, file=st.just("/etc/on"), resolvers=some(st.builds(Address, ips, ports, st.just("")))),
 )

@@ -82,6 +82,8 @@ GOOD = [
 GOOD_CLUSTERS = [
     "discovery: {dns: 'a:80', resolvers: ['10.0.0.1:53'], min_refresh: 1s}",
     "discovery: {srv: _http._tcp.a}",
+    "discovery: {srv: _http._tcp.a, family: ipv6}",
+    "discovery: {dns: 'a:80', family: all}",
     "endpoints: ['a:80', {address: 'b:80', weight: 5, zone: z, priority: 1}]",
     "endpoints: ['a:80'], balancer: maglev, hash_on: {cookie: a}",
     "endpoints: ['a:80'], outlier_detection: {consecutive_5xx: 0, success_rate: {deviations: 1.5}}",

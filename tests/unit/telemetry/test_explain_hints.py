@@ -103,6 +103,20 @@ def test_filters_failures_and_unknown_flags() -> None:
         ("connect to 10.0.0.1:8080: too many open files", "ulimit -n"),
         ("connect to 10.0.0.1:8080: cannot assign requested address", "no local port is left"),
         ("connect to 10.0.0.1:8080: something new", FLAGS["UF"].check),
+        # a server with two addresses: the cause that tells most
+        (
+            "connect to 127.0.0.1:8080: connection refused, to [::1]:8080: cannot assign requested address",
+            f"nothing listens on {HERE}",
+        ),
+        (
+            "connect to 10.0.0.1:8080: no answer within 5 s, to [fd00::1]:8080: network is unreachable",
+            f"{HERE} does not answer at all",
+        ),
+        (
+            "connect to [fd00::1]:8080: network is unreachable, to 10.0.0.1:8080: no route to host",
+            f"there is no way to {HERE}",
+        ),
+        ("connect to unix:/a, to b name: no such file or directory", f"there is no socket {HERE}"),
     ],
 )
 def test_no_connection(reason: str, words: str) -> None:
