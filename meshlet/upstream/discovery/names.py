@@ -52,7 +52,7 @@ class Names:
 
     async def look_up(self, endpoints: Sequence[EndpointConfig]) -> str | None:
         """Ask for all names once, and forget all others. Return what failed."""
-        names = list(dict.fromkeys(endpoint.address for endpoint in endpoints if is_name(endpoint.address)))
+        names = dict.fromkeys(endpoint.address for endpoint in endpoints if is_name(endpoint.address))
         self._halves = {key: half for key, half in self._halves.items() if key[0] in names}
         self._families = {name: self._families.get(name) or Families() for name in names}
         failures = [failure for failure in await asyncio.gather(*map(self._look_up, names)) if failure]

@@ -178,6 +178,19 @@ def test_the_first_one_may_still_answer_when_the_second_one_has_failed() -> None
         assert net.connects(dual()) == "10.0.0.1:80"
 
 
+def test_of_two_that_answer_at_once_one_is_kept() -> None:
+    with Net(NEVER, NEVER) as net:
+        both = net.loop.create_future()
+
+        async def reach(address: str) -> None:
+            await asyncio.shield(both)
+
+        net.loop.reach = reach
+        net.loop.call_later(0.3, both.set_result, None)
+        assert net.connects(dual()) == "10.0.0.1:80"
+        assert len(net.sockets) == 2
+
+
 def test_a_short_timeout_leaves_time_for_both() -> None:
     with Net(NEVER, accepted()) as net:
         assert net.connects(dual(), 0.1) == "fd00::1:80"
@@ -268,17 +281,29 @@ def test_a_family_that_is_dead_for_all_of_them_is_left() -> None:
         assert net.order == ["fd00::1:80"]
 
 
-def test_a_server_that_is_gone_does_not_vouch_for_the_family() -> None:
+def test_only_the_servers_that_there_are_say_whether_a_family_is_dead() -> None:
+    one, two = Address("10.0.0.1", 80), Address("10.0.0.2", 80)
     families = Families()
-    gone = Address("10.0.0.2", 80)
-    families.belong_to(frozenset({V4, gone, Address("10.0.0.3", 80)}))
+    families.belong_to(frozenset({one, two}))
     families.connected(v6=False)
-    families.failed(gone)
-    families.belong_to(frozenset({V4, Address("10.0.0.3", 80)}))
-    families.failed(V4)
+    families.failed(two)
+    families.belong_to(frozenset({one}))
+    families.belong_to(frozenset({one, two}))  # it is back, and nothing is known of it
+    families.failed(one)
     assert families.known
-    families.failed(Address("10.0.0.3", 80))
+    families.failed(two)
     assert not families.known
+
+
+def test_one_connection_shows_that_the_family_is_alive() -> None:
+    one, two = Address("10.0.0.1", 80), Address("10.0.0.2", 80)
+    families = Families()
+    families.belong_to(frozenset({one, two}))
+    families.connected(v6=False)
+    families.failed(two)
+    families.connected(v6=False)
+    families.failed(one)
+    assert families.known
 
 
 # --- what is said ---
