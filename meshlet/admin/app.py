@@ -10,9 +10,11 @@ from aiohttp.typedefs import Handler
 
 from meshlet.admin import dashboard, explain, tap, traffic
 from meshlet.admin.backend import AdminBackend, Dump
+from meshlet.admin.connections import Connections
 from meshlet.admin.guard import guard, seal
 from meshlet.admin.stats_filter import StatsFilter
 from meshlet.admin.tables import table
+from meshlet.admin.within import answer_within
 from meshlet.telemetry import exposition, log
 
 _COMPRESS_IN_THREAD = 32 * 1024  # bytes
@@ -40,10 +42,15 @@ _ENDPOINTS = (
 )
 
 
-def make_app(backend: AdminBackend) -> web.Application:
-    """The admin application in front of `backend`."""
+def make_app(backend: AdminBackend, connections: Connections) -> web.Application:
+    """The admin application in front of `backend`, which tells `connections` when requests begin and end."""
+
+    @web.middleware
+    async def within(request: web.Request, handler: Handler) -> web.StreamResponse:
+        return await answer_within(connections, request, handler)
+
     admin = _Admin(backend)
-    app = web.Application(middlewares=[guard, _explain])
+    app = web.Application(middlewares=[within, guard, _explain])
     app.on_response_prepare.append(seal)
     tap.end_with(app)
     app.add_routes(

@@ -1,7 +1,8 @@
 """The health port: `/healthz/ready` and nothing else.
 
 It may be reachable from outside the Pod, so it is small and bounded in everything: one request a
-connection, no body, no state that a client could build up.
+connection, no body, no state that a client could build up. Connections that say nothing make room
+for those that come; see `connections`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from http import HTTPStatus
 from typing import cast
 
 from meshlet.admin.backend import Readiness
+from meshlet.admin.connections import Connections
 from meshlet.telemetry.log import escape
 
 _log = logging.getLogger(__name__)
@@ -42,46 +44,36 @@ class HealthServer:
     ) -> None:
         self._sock = sock
         self._server: asyncio.Server | None = None
-        self.readiness = readiness
-        self.timeout = timeout
-        self.max_connections = max_connections
-        self.connections: set[_Probe] = set()
+        self._readiness = readiness
+        self.connections = Connections(max_connections, timeout)
 
     async def start(self) -> None:
-        self._server = await asyncio.get_running_loop().create_server(lambda: _Probe(self), sock=self._sock)
+        self._server = await self.connections.serve(self._sock, lambda: _Probe(self._readiness))
 
     async def close(self) -> None:
         """Stop listening and drop what is open."""
         if self._server is not None:
             self._server.close()
-        for probe in list(self.connections):
-            probe.abort()
+        self.connections.abort()
         # The loop needs one turn to close the sockets of what was aborted.
         await asyncio.sleep(0)
         self._sock.close()
 
 
 class _Probe(asyncio.Protocol):
-    """One connection: reads a head, answers, closes. Whatever takes too long is cut off."""
+    """One connection: reads a head, answers, closes."""
 
-    def __init__(self, server: HealthServer) -> None:
-        self._server = server
+    def __init__(self, readiness: ReadinessCheck) -> None:
+        self._readiness = readiness
         self._head = bytearray()
         self._answer: asyncio.Task[None] | None = None
         self._transport: asyncio.Transport
-        self._timer: asyncio.Handle
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports have the methods but not the base class.
         self._transport = cast("asyncio.Transport", transport)
-        self._timer = asyncio.get_running_loop().call_later(self._server.timeout, self.abort)
-        if len(self._server.connections) >= self._server.max_connections:
-            self.abort()
-        self._server.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._server.connections.discard(self)
-        self._timer.cancel()
         if self._answer is not None:
             self._answer.cancel()
 
@@ -99,9 +91,6 @@ class _Probe(asyncio.Protocol):
         # A client may close its side after the request and still wait for the answer.
         return self._answer is not None
 
-    def abort(self) -> None:
-        self._transport.abort()
-
     def _on_request(self, line: bytes) -> None:
         match = _REQUEST_LINE.fullmatch(line)
         if match is None:
@@ -115,7 +104,7 @@ class _Probe(asyncio.Protocol):
 
     async def _check(self, *, body: bool) -> None:
         try:
-            readiness = await self._server.readiness()
+            readiness = await self._readiness()
         except Exception:  # noqa: BLE001 - a probe gets an answer whatever fails
             _log.exception("cannot tell whether meshlet is ready")
             readiness = Readiness(ready=False, reasons=["the check failed"])

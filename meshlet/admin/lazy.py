@@ -7,6 +7,8 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING
 
+from meshlet.admin.connections import BACKLOG
+
 if TYPE_CHECKING:
     import socket
     from collections.abc import Awaitable, Callable
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _RETRY_DELAY = 1.0  # seconds
-_BACKLOG = 128
 
 
 class LazyServer:
@@ -40,7 +41,7 @@ class LazyServer:
     def start(self) -> None:
         """Listen; connections wait in the backlog until they can be served."""
         self._sock.setblocking(False)
-        self._sock.listen(_BACKLOG)
+        self._sock.listen(BACKLOG)
         self._await_connection()
 
     async def close(self) -> None:
@@ -84,7 +85,7 @@ class LazyServer:
         """Close the connections that wait; say whether there was one that could be."""
         done = False
         with contextlib.suppress(OSError):
-            for _ in range(_BACKLOG):
+            for _ in range(BACKLOG):
                 self._sock.accept()[0].close()
                 done = True
         return done

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import aiohttp
 from aiohttp import hdrs, web
 
+from meshlet.admin.connections import Connections
 from meshlet.admin.merged import AppMetrics, first_mistake, merge
 from meshlet.admin.scrape import PATHS
 from meshlet.admin.server_log import SERVER_LOG
+from meshlet.admin.within import answer_within
 from meshlet.telemetry.exposition import wants_openmetrics
 
 if TYPE_CHECKING:
     import socket
-
-    from aiohttp.web_protocol import RequestHandler
 
     from meshlet.admin.lazy import Close, Serve
     from meshlet.admin.scrape import ScrapeServer
@@ -51,8 +51,14 @@ def make_serve(server: ScrapeServer) -> Serve:
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
         )
-        manager = _Connections(_Scrapes(server, client).answer, access_log=None, lingering_time=0.0, logger=SERVER_LOG)
-        listener = await asyncio.get_running_loop().create_server(manager, sock=sock)
+        scrapes = _Scrapes(server, client)
+        connections = Connections(_MAX_CONNECTIONS, _LIFETIME)
+
+        async def answer(request: web.BaseRequest) -> web.StreamResponse:
+            return await answer_within(connections, request, scrapes.answer)
+
+        manager = web.Server(answer, access_log=None, lingering_time=0.0, logger=SERVER_LOG)
+        listener = await connections.serve(sock, manager)
 
         async def close() -> None:
             listener.close()
@@ -62,30 +68,6 @@ def make_serve(server: ScrapeServer) -> Serve:
         return close
 
     return serve
-
-
-class _Connections(web.Server):
-    """Bounds the connections in number and in time."""
-
-    _timers: dict[RequestHandler, asyncio.Handle]
-
-    def __init__(self, *args: Any, **settings: Any) -> None:
-        super().__init__(*args, **settings)
-        self._timers = {}
-
-    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
-        super().connection_made(handler, transport)
-        if len(self._timers) >= _MAX_CONNECTIONS:
-            # Not at once: aiohttp begins to serve it only after this, and fails where it has lost it already.
-            asyncio.get_running_loop().call_soon(transport.abort)
-        else:
-            self._timers[handler] = asyncio.get_running_loop().call_later(_LIFETIME, transport.abort)
-
-    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
-        super().connection_lost(handler, exc)
-        timer = self._timers.pop(handler, None)
-        if timer is not None:
-            timer.cancel()
 
 
 class _Scrapes:

@@ -6,6 +6,7 @@ import socket
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
+from meshlet.admin.connections import Connections
 from meshlet.admin.lazy import LazyServer, name_of
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 _SHUTDOWN_TIMEOUT = 1.0  # seconds for answers under way
 _KEEPALIVE_TIMEOUT = 15.0  # seconds
+_MAX_CONNECTIONS = 128
 
 
 class AdminServer(LazyServer):
@@ -36,16 +38,23 @@ def _load(backend: AdminBackend) -> Serve:
     from meshlet.admin.server_log import SERVER_LOG
 
     async def serve(sock: socket.socket) -> Close:
+        connections = Connections(_MAX_CONNECTIONS)
         runner = web.AppRunner(
-            make_app(backend),
+            make_app(backend, connections),
             access_log=None,
             logger=SERVER_LOG,
             keepalive_timeout=_KEEPALIVE_TIMEOUT,
             shutdown_timeout=_SHUTDOWN_TIMEOUT,
         )
         await runner.setup()
-        await web.SockSite(runner, sock).start()
-        return runner.cleanup
+        assert runner.server is not None
+        listener = await connections.serve(sock, runner.server)
+
+        async def close() -> None:
+            listener.close()
+            await runner.cleanup()
+
+        return close
 
     return serve
 

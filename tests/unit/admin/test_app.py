@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from meshlet.admin.app import make_app
 from meshlet.admin.backend import Dump, Readiness
+from meshlet.admin.connections import Connections
 from meshlet.telemetry import log
 from meshlet.telemetry.metrics import Family, Sample
 from meshlet.telemetry.tap import TapRead
@@ -81,7 +82,7 @@ def backend() -> FakeBackend:
 
 @pytest.fixture
 async def client(backend: FakeBackend, aiohttp_client: Callable[[web.Application], Awaitable[Client]]) -> Client:
-    return await aiohttp_client(make_app(backend))
+    return await aiohttp_client(make_app(backend, Connections(128)))
 
 
 async def get(client: Client, path: str, **headers: str) -> tuple[int, str]:

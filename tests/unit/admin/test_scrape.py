@@ -9,7 +9,7 @@ import logging
 import socket
 import subprocess
 import sys
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -133,28 +133,30 @@ async def test_there_is_nothing_else_here(line: str, status: int) -> None:
         assert (await ask(address)).status == 200
 
 
-async def test_connections_are_bounded_in_number(
+async def test_connections_that_make_room_or_are_refused_do_not_fill_the_log(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(scrape_app, "_MAX_CONNECTIONS", 2)
-    async with serving() as (_, address):
-        idle = [await asyncio.open_connection(*address) for _ in range(2)]
-        reader, refused = await asyncio.open_connection(*address)
-        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
-            await reader.readexactly(1)
-        idle[0][1].close()
-        await idle[0][1].wait_closed()
-        async with asyncio.timeout(10):
-            while True:
-                try:
-                    answer = await ask(address)
-                except ConnectionError:
-                    continue  # it has not noticed yet
-                if answer.status == 200:
-                    break
-        refused.close()
-        for _, writer in idle:
+    release, both = asyncio.Event(), asyncio.Semaphore(0)
+
+    async def slow() -> list[Family]:
+        both.release()
+        await release.wait()
+        return await families()
+
+    async with serving(families=slow) as (_, address), asyncio.timeout(20):
+        idle = [await asyncio.open_connection(*address) for _ in range(5)]
+        scrapes = [asyncio.create_task(ask(address)) for _ in range(2)]
+        for reader, writer in idle:
+            with suppress(ConnectionError):
+                assert await reader.read() == b""
             writer.close()
+        await both.acquire()
+        await both.acquire()
+        with suppress(ConnectionError):
+            assert (await ask(address)).status == 0
+        release.set()
+        assert [(await scrape).status for scrape in scrapes] == [200, 200]
     gc.collect()  # a task that has failed tells of it when it goes
     assert not caplog.records
 
