@@ -76,7 +76,7 @@ class Podman:
     def build(self, source: Path, base: str, name: str) -> None:
         """Build the Dockerfile in `source` with buildah, with pip set up as it is on this machine."""
         mounts = pip_settings.mounts(self.folder)
-        volumes = [f"--volume={here}:{there}:ro" for here, there in mounts.items()]
+        volumes = [f"--volume={here}:{there}:ro" for there, here in mounts.items()]
         arguments = ["--network=host", f"--build-arg=BASE={base}", f"--tag={name}"]
         tools.run("buildah", "bud", *arguments, *volumes, source, timeout=300, env=self.environment)
 
