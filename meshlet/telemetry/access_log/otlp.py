@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from meshlet.telemetry.lazily import Lazily
 from meshlet.telemetry.otlp import signal_url
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class OtlpWriter:
         self._closing = False
         self._abandoned = threading.Event()
         self._thread: threading.Thread | None = None
-        self._exporter: _Exporter | None = None
+        self._exporter = Lazily(self._open, "the access log cannot be sent, and all its lines are lost")
         # Each number has one writer, the loop or the thread, so none needs a lock.
         self._bytes_offered = 0
         self._bytes_done = 0
@@ -75,36 +76,34 @@ class OtlpWriter:
         if self._thread.is_alive():
             _log.warning("gave up sending the access log to %s", self._endpoint)
             self._abandoned.set()
-            if self._exporter is not None:
-                self._exporter.close()
+            if self._exporter.made is not None:
+                self._exporter.made.close()
 
     # --- the thread ---
 
     def _run(self) -> None:
-        exporter = self._exporter = self._open()
+        self._exporter.get()
         while not self._abandoned.is_set():
             self._awake.wait()
             # Cleared before the queue is emptied: what comes in between sets it again.
             self._awake.clear()
             closing = self._closing
             while self._waiting and not self._abandoned.is_set():
-                self._send(exporter)
+                self._send()
             if closing:
-                if exporter is not None:
-                    exporter.close()
+                if self._exporter.made is not None:
+                    self._exporter.made.close()
                 break
         while self._waiting:
             self.lines_lost += self._waiting.popleft().count(b"\n")
 
-    def _open(self) -> _Exporter | None:
-        try:
-            return _Exporter(self._endpoint, self._resource)
-        except Exception:  # noqa: BLE001 - OpenTelemetry's own variables in the environment can be wrong in many ways
-            _log.exception("the access log cannot be sent, and all its lines are lost")
-            self._failing = True
-            return None
+    def _open(self) -> _Exporter:
+        return _Exporter(self._endpoint, self._resource)
 
-    def _send(self, exporter: _Exporter | None) -> None:
+    def _send(self) -> None:
+        exporter = self._exporter.get()
+        if exporter is None:
+            self._failing = True  # which has been told of
         lines: list[bytes] = []
         size = 0
         while self._waiting and len(lines) < _MOST_LINES:

@@ -13,6 +13,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
+from meshlet.telemetry.lazily import Lazily
 from meshlet.telemetry.otlp import signal_url
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class SpanExport:
         self._awake = threading.Event()
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
-        self._pipeline: Pipeline | None = None
+        self._pipeline = Lazily(self._open, "no span can be sent, and all are lost")
         # Each number has one writer, so none needs a lock.
         self._taken = 0  # the loop
         self._refused = 0  # the loop
@@ -57,7 +58,7 @@ class SpanExport:
     @property
     def exported(self) -> int:
         """Spans that the collector has taken."""
-        return self._pipeline.exported if self._pipeline is not None else 0
+        return self._pipeline.made.exported if self._pipeline.made is not None else 0
 
     @property
     def dropped(self) -> dict[str, int]:
@@ -71,7 +72,7 @@ class SpanExport:
 
     @property
     def _failed(self) -> int:
-        return self._unmade + (self._pipeline.failed if self._pipeline is not None else 0)
+        return self._unmade + (self._pipeline.made.failed if self._pipeline.made is not None else 0)
 
     def has_room(self, spans: int) -> bool:
         """Say whether so many can be put now; where not, they are counted as dropped."""
@@ -101,33 +102,30 @@ class SpanExport:
         if self._thread.is_alive():
             _log.warning("gave up sending %d spans to %s", self.in_flight, self._url)
             self._abandoned = self.in_flight
-            if self._pipeline is not None:
-                self._pipeline.abandon()
+            if self._pipeline.made is not None:
+                self._pipeline.made.abandon()
 
     # --- the converter's thread ---
 
     def _run(self) -> None:
-        pipeline = self._pipeline = self._open()
+        self._pipeline.get()
         while not self._closing.is_set():
             self._awake.wait()
             self._closing.wait(min(_GATHER, self._delay))
             # Cleared before the queue is emptied: what comes in between sets it again.
             self._awake.clear()
-            self._convert(pipeline)
-        self._convert(pipeline)
-        if pipeline is not None:
-            pipeline.close()
+            self._convert()
+        self._convert()
+        if self._pipeline.made is not None:
+            self._pipeline.made.close()
 
-    def _open(self) -> Pipeline | None:
-        try:
-            from meshlet.telemetry.tracing.pipeline import Pipeline
+    def _open(self) -> Pipeline:
+        from meshlet.telemetry.tracing.pipeline import Pipeline
 
-            return Pipeline(self._url, self._resource, room=self._room, delay=self._delay)
-        except Exception:  # noqa: BLE001 - OpenTelemetry's own variables in the environment can be wrong in many ways
-            _log.exception("no span can be sent, and all are lost")
-            return None
+        return Pipeline(self._url, self._resource, room=self._room, delay=self._delay)
 
-    def _convert(self, pipeline: Pipeline | None) -> None:
+    def _convert(self) -> None:
+        pipeline = self._pipeline.get()
         done = 0
         while self._waiting:
             ended, spans = self._waiting.popleft()
