@@ -170,7 +170,7 @@ class DnsClient:
             raise DnsError(f"no answer about {name} within {_TIMEOUT:g} s") from error
         except dns.resolver.NoNameservers as error:
             raise DnsError(f"no server can tell about {name}") from error
-        except (dns.exception.DNSException, OSError, ValueError) as error:
+        except (dns.exception.DNSException, ImportError, OSError, ValueError) as error:
             raise DnsError(f"{name}: {' '.join(str(error).split())}") from error
 
     def _configured(self) -> Resolver:

@@ -6,6 +6,8 @@ import asyncio
 import errno
 import os
 import socket
+import subprocess
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -413,6 +415,39 @@ async def test_what_needs_no_server(tmp_path: Path, host: str, expected: tuple[s
     await client.look_up([host])
     assert client.addresses(host).hosts == expected
     assert client._resolver is None
+
+
+@pytest.mark.parametrize("library", ["dns.exception", "dns.resolver", "dns.asyncresolver"])
+async def test_dnspython_that_cannot_be_loaded_is_an_answer_that_failed(
+    monkeypatch: pytest.MonkeyPatch, library: str
+) -> None:
+    """As it is when descriptors have run out; with the next question it is tried again."""
+    monkeypatch.setitem(sys.modules, library, None)
+    client = DnsClient([Address("127.0.0.1", 1)], hosts_file="/dev/null")
+    await client.look_up(["app.example"])
+    with pytest.raises(DnsError, match=r"^app\.example: .*dns"):
+        client.addresses("app.example")
+    monkeypatch.undo()
+    assert client._configured().lifetime > 0
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 64 + ".invalid", "no-such-name.invalid"])
+def test_a_name_that_cannot_be_resolved_is_an_error_of_the_system(host: str) -> None:
+    """Not one of the codec `idna`, which would have to be loaded first."""
+    code = f"""
+import asyncio, sys, uvloop
+from meshlet.config.units import Address
+from meshlet.upstream.resolver import resolve
+async def ask():
+    await resolve(Address({host!r}, 80))
+for run in (asyncio.run, uvloop.run):
+    try:
+        run(ask())
+    except OSError:
+        print("OSError", "encodings.idna" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout == "OSError False\n" * 2
 
 
 # --- files ---
