@@ -228,9 +228,9 @@ class Service:
             return True
         try:
             await self._plane.apply(config)
-        except Exception as error:  # noqa: BLE001
+            await self._take(config, version)
+        except Exception as error:  # noqa: BLE001 - likewise
             return self._give_up(error)
-        await self._take(config, version)
         _warn(config)
         self._history.add("accepted")
         logger.info("%s: reloaded, version %s", path, version)
@@ -403,7 +403,7 @@ class Service:
         if left.connections:
             logger.warning("closed %d connections that were still open", left.connections)
         if left.hung:
-            logger.error("%d workers hung and were killed, with whatever they had", left.hung)
+            logger.error("workers that hung were killed, with whatever they had: %d", left.hung)
         if self._admin is not None:
             await self._admin.close()
         if self._health is not None:

@@ -60,6 +60,7 @@ def test_there_are_example_configs() -> None:
 
 PATH_WORDS = "a path that starts with / and holds neither ? nor #, nor white space; other characters percent-encoded"
 HOST_WORDS = "a host name without a port, or *. and a host name; without the key every host matches"
+HANG_WORDS = "at least 3s: a busy worker must not be taken for one that hangs"
 CONFIG_KEYS = "listeners, clusters, telemetry, log, admin, health, shutdown, reload, workers, zone"
 CIDR_WORDS = "a network in CIDR notation such as 10.0.0.0/8 or fc00::/7"
 NAME_WORDS = "a name of at most 128 letters, digits, `.`, `_` and `-`, with a letter or digit at both ends"
@@ -204,6 +205,21 @@ CHANGES = {
         "clusters:\n",
         "reload: {interval: 0}\nclusters:\n",
         "c.yaml:6: reload.interval: found 0, expected a duration above 0",
+    ),
+    "a worker may not hang at all": (
+        "clusters:\n",
+        "workers: {hang_timeout: 0s}\nclusters:\n",
+        f"c.yaml:6: workers.hang_timeout: found '0s', expected {HANG_WORDS}",
+    ),
+    "a worker may not even hesitate": (
+        "clusters:\n",
+        "workers: {hang_timeout: 2999ms}\nclusters:\n",
+        f"c.yaml:6: workers.hang_timeout: found '2999ms', expected {HANG_WORDS}",
+    ),
+    "how many workers there are is no matter of the config": (
+        "clusters:\n",
+        "workers: 4\nclusters:\n",
+        "c.yaml:6: workers: found 4, expected a mapping with hang_timeout",
     ),
     "bad size": (
         "- cluster: app",
