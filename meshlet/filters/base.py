@@ -53,8 +53,9 @@ class Filter:
     event loop, so they must not block.
     """
 
-    #: a dataclass or msgspec.Struct that the value of `config:` is converted to; None for a filter without config
-    Config: ClassVar[type | None] = None
+    #: what the value of `config:` is converted to: a dataclass, a msgspec.Struct, or another type that msgspec knows,
+    #: such as dict[str, int]; None for a filter without config
+    Config: ClassVar[Any] = None
 
     def __init__(self, config: Any = None) -> None:
         """`config` is a `Config`; a filter without one is made without the argument."""
