@@ -26,7 +26,8 @@ class LineFile:
 
     A file that was moved or removed is noticed before the next lines are written, but for those of a second: a new one
     is opened then. Where a write stops within a line, the rest of that line is written before anything else; where
-    other processes write to the same file (`shared`), a line end is, because their lines may stand behind the half one.
+    others write to the same file (`shared`, and standard streams), a line end is, because their lines may stand behind
+    the half one.
     `clock`: monotonic seconds. `report` is told once what keeps lines from being written.
     Raises OSError where the path cannot be opened.
     """
@@ -40,7 +41,9 @@ class LineFile:
         report: Report = _log.error,
     ) -> None:
         self.path = path
-        self._shared = shared
+        self._in_pieces = shared
+        # Whoever gave us a standard stream may write to it as well, and so may our other log.
+        self._shared = shared or path in STANDARD_STREAMS
         self._clock = clock
         self._report = report
         self._looked = clock()
@@ -59,7 +62,7 @@ class LineFile:
     def append(self, batch: bytes) -> None:
         """Append whole lines, each with its line end; a failure is counted in `errors` and `lines_lost`."""
         self._look()
-        for piece in pieces(batch) if self._shared and _is_pipe(self._fd) else (batch,):
+        for piece in pieces(batch) if self._in_pieces and _is_pipe(self._fd) else (batch,):
             self._append(piece)
 
     def replace(self, fd: int) -> None:

@@ -223,6 +223,24 @@ def test_the_half_line_of_another_process_gets_an_end(shared: LineFile, path: Pa
     assert path.read_bytes() == b"ours\nhal\nours\n"
 
 
+def test_two_logs_on_one_stream_tear_no_line_of_each_other(
+    path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As meshlet's own log and an access log on /dev/stderr, whose file nobody may read."""
+    stream = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    monkeypatch.setitem(line_file.STANDARD_STREAMS, "/dev/stderr", stream)
+    files = [LineFile("/dev/stderr", report=lambda _: None) for _ in range(2)]
+    disk.room = 3
+    for file in files:
+        file.append(b"first\n")
+    disk.room = None
+    for file in files:
+        file.append(b"next\n")
+    assert [line for line in path.read_bytes().splitlines() if line] == [b"fir", b"next", b"next"]
+    assert [file.lines_lost for file in files] == [1, 1]
+    os.close(stream)
+
+
 @pytest.mark.parametrize("ended_by_another", [True, False])
 def test_a_shared_line_that_lacks_its_end_only_is_not_lost(
     shared: LineFile, path: Path, disk: Disk, ended_by_another: bool
