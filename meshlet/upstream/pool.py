@@ -80,7 +80,7 @@ class _Waiting(NamedTuple):
 _SHORTEST_IDLE = 1.0
 # A connection that was in use so recently is taken as it is. A look is a system call, too dear for each request of a
 # busy proxy; and what the app may say within this time, it may as well say a moment after the request is sent.
-_UNCHECKED_FOR = 0.001  # seconds
+_UNCHECKED_FOR = 0.002  # seconds
 # A learned idle timeout is believed for so long; then the configured one gets another chance.
 _LEARNED_FOR = 300.0
 

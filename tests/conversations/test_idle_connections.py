@@ -13,7 +13,6 @@ from tests.conversations.world import (
     GOT_GET,
     GOT_OK,
     OK,
-    SERVICE_TIME,
     App,
     Client,
     World,
@@ -110,7 +109,7 @@ def test_connections_that_have_ended_are_nobodys(pause: float) -> None:
 
 @pytest.mark.parametrize("leave", [App.closes, App.ends, App.resets])
 @pytest.mark.parametrize("first", ["app", "client"])
-@pytest.mark.parametrize("pause", [0.0, 0.002, 20.0])
+@pytest.mark.parametrize("pause", [0.0, 0.003, 20.0])
 def test_whatever_the_order(leave: Callable[[App], None], first: str, pause: float) -> None:
     """However a turn mixes them: nobody fails, and the budget has nothing to do with it."""
     with World(cluster=NO_BUDGET) as world:
@@ -170,7 +169,7 @@ OLD = {
 
 @pytest.mark.parametrize("first", ["app", "client"])
 @pytest.mark.parametrize("old", OLD.values(), ids=OLD)
-@pytest.mark.parametrize("pause", [0.002, 20.0])
+@pytest.mark.parametrize("pause", [0.003, 20.0])
 def test_bytes_older_than_a_request_are_not_its_answer(old: bytes, first: str, pause: float) -> None:
     """They lie in the kernel's buffers, unread, when the requests come."""
     with World(cluster=NO_BUDGET) as world:
@@ -196,7 +195,7 @@ def test_nor_is_a_retry_answered_by_them(old: bytes) -> None:
     with World(route={"retry": {"on": ["503"], "attempts": 1}}, cluster={"endpoints": [FIRST, SECOND]}) as world:
         world.chance = 0.0
         (client, _), apps = warm_all(world, 2)
-        world.passes(0.002)
+        world.passes(0.003)
         client.sends(get(7))
         (one,) = (app for app in apps if app.takes())
         (other,) = (app for app in apps if app is not one)
@@ -476,5 +475,4 @@ def test_service_time_is_that_of_the_last_try() -> None:
         app = world.app()
         app.got(GOT_GET)
         app.sends(OK)
-        client.got(head("HTTP/1.1 200 OK", "Content-Length: 2", *ANSWERED) + b"ok")
-        assert SERVICE_TIME in ANSWERED
+        client.got(GOT_OK)  # 0 ms

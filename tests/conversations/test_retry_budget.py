@@ -238,8 +238,8 @@ def test_a_reset_after_the_request_pays_even_after_a_refusal() -> None:
         assert sorted(world.attempts) == [1, 1, 2, 2]
 
 
-def test_a_second_race_of_one_request_pays_nothing_and_gets_nothing() -> None:
-    """Once is the rule; more is the policy's, and pays."""
+def test_what_breaks_on_the_fresh_connection_pays() -> None:
+    """Once is the rule for a race; more is the policy's."""
     with World(cluster={"retry_budget": NONE}, route=WANTED) as world:
         world.chance = 0.0
         client = world.client()
