@@ -21,6 +21,7 @@ _KEY = re.compile(rb'"(?P<name>[^"]*)"\s*:\s*')
 # Strings come whole, as far as they are there; brackets and commas one by one; the rest does not matter.
 _PIECE = re.compile(rb'"(?:[^"\\]++|\\.?)*+"?|[^"{}\[\],]++|.', re.DOTALL)
 _END_OF_STRING = re.compile(rb'(?<!\\)(?:\\\\)*+"')
+_END_OF_KEY = re.compile(rb'"\s*:\s*')
 _ESCAPE = re.compile(r"\\(?:u(?P<code>[0-9a-fA-F]{4})|(?P<char>.?))", re.DOTALL)
 _LEVELS = 3  # of JSON in JSON whose keys may be written with escapes
 _CLOSERS = {b"{": b"}", b"[": b"]"}
@@ -31,19 +32,35 @@ _BACKSLASH = ord("\\")
 def redact_json(data: bytes, hides: Callable[[str], bool]) -> bytes:
     """Return the text with the values of those keys replaced that `hides` says; objects and arrays as a whole."""
     shown: list[bytes] = []
-    done = at = 0  # so far it is in `shown`; from there on keys are looked for
+    done = 0
+    for start, end, shown_instead in _secrets(data, hides):
+        if end > start:
+            shown += data[done:start], shown_instead
+            done = end
+    return b"".join((*shown, data[done:])) if done else data
+
+
+def _secrets(data: bytes, hides: Callable[[str], bool]) -> Iterator[tuple[int, int, bytes]]:
+    """Yield where the values of secrets begin and end, and what stands there instead."""
+    done = at = 0  # keys are looked for from `at` on, and do not begin before `done`
     while (match := _KEY.search(data, at)) is not None:
         closing = at = match.end("name")  # and perhaps the next one's opening quote
         nested = _is_escaped(data, closing)
         opening = match.start() if nested else _opening(data, match.start(), done)
         if not any(map(hides, _readings(data[opening + 1 : closing]))):
             continue
-        value = match.end()
-        end = _end_of_string(data, value) if nested else _end_of_value(data, value)
-        if end > value:
-            shown += data[done:value], _REDACTED if nested else b'"%b"' % _REDACTED
+        start = match.end()
+        if nested:
+            end = _end_of_string(data, start)
+            yield start, end, _REDACTED
+            if (colon := _END_OF_KEY.match(data, end)) is None:
+                done = at = max(at, end)
+                continue
+            start = colon.end()  # the string is a key itself
+        end = _end_of_value(data, start)
+        yield start, end, b'"%b"' % _REDACTED
+        if end > start:
             done = at = end
-    return b"".join((*shown, data[done:])) if done else data
 
 
 def _readings(key: bytes) -> Iterator[str]:

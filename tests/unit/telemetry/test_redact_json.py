@@ -35,6 +35,8 @@ def shown(text: str | bytes) -> str:
         (r'{"pass\u0077ord":"x"}', r'{"pass\u0077ord":"[redacted]"}'),
         (r'{"\u0050ASSWORD":"x","pass\/word":"y"}', r'{"\u0050ASSWORD":"[redacted]","pass\/word":"[redacted]"}'),
         (r'{"to\"ken":"x","a\\":"y","\\token":"z"}', r'{"to\"ken":"[redacted]","a\\":"y","\\token":"[redacted]"}'),
+        (r'{"password\":":"x","a":"b"}', r'{"password\":":"[redacted]","a":"b"}'),
+        (r'{"{\"pin\":\"x\"}" : "y"}', r'{"{\"pin\":[redacted]" : "[redacted]"}'),
         ('{":password":"x"}', '{":password":"[redacted]"}'),
         ('{"a":"v",":password":"x"}', '{"a":"v",":password":"[redacted]"}'),
         ('{"access":"x","refresh":"y"}', '{"access":"[redacted]","refresh":"[redacted]"}'),
@@ -118,7 +120,9 @@ def test_names_of_ones_own() -> None:
 # --- whatever the document ---
 
 MARK = "s3cr3t-918273645"
-KEYS = st.sampled_from(["password", "apiKey", "access_token", "X-Auth", "pin", "sess", "refresh", ":token", 'to"ken'])
+KEYS = st.sampled_from(
+    ["password", "apiKey", "access_token", "X-Auth", "pin", "sess", "refresh", ":token", 'to"ken', 'pin":']
+)
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=6)
 PLAIN_KEYS = st.text(max_size=5).filter(lambda key: not is_secret(key))
 DOCUMENTS = st.recursive(
