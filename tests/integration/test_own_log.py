@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -368,9 +369,15 @@ def fail_in_all_ways(process: Meshlet, clients: list[Client], folder: Path) -> N
     (folder / "moved").rename(folder / "logs")
 
 
-def asked(process: Meshlet) -> bool:
+def told(process: Meshlet, what: str, times: int) -> bool:
+    return process.stderr.count(what) == times
+
+
+def recovered(process: Meshlet, times: int) -> bool:
+    # A listener knows that it is over once it has accepted another connection.
     with process.client() as client:
-        return client.get().status > 0
+        client.get()
+    return told(process, "accepting again", times)
 
 
 def assert_all_is_told_in_lines(stderr: str) -> None:
@@ -396,7 +403,7 @@ def test_without_descriptors_everything_that_fails_is_one_line(
                 # The kernel takes them all; meshlet gets as many as it can.
                 for _ in range(150 * workers):
                     crowd.enter_context(dial(process.address))
-                until(lambda turn=turn: process.stderr.count(EXHAUSTED) == turn * workers)
+                until(partial(told, process, EXHAUSTED, turn * workers))
                 if workers == 1:
                     for address in (process.admin, process.metrics, process.health):
                         crowd.enter_context(dial(address))
@@ -405,8 +412,7 @@ def test_without_descriptors_everything_that_fails_is_one_line(
                     assert process.metric("meshlet_listener_accept_errors_total") >= 2
                     assert process.metric("meshlet_process_open_fds") > 0
                 fail_in_all_ways(process, clients, tmp_path)
-            # A listener knows that it is over once it has accepted another one.
-            until(lambda turn=turn: asked(process) and process.stderr.count("accepting again") == turn * workers)
+            until(partial(recovered, process, turn * workers))
             with process.client() as client:
                 assert client.get("/").status == 200
                 assert client.get("/fails").status == 500
