@@ -18,7 +18,7 @@ from meshlet.runtime.left import Left
 from meshlet.runtime.recorders import Recorders
 from meshlet.runtime.sockets import BindError, key_of
 from meshlet.runtime.traffic import state_of, traffic
-from meshlet.telemetry.log import lost, set_level
+from meshlet.telemetry.log import lost_lines, set_level
 from meshlet.telemetry.metrics import Family
 from meshlet.telemetry.tap import Taps
 from meshlet.timers import Timers
@@ -201,7 +201,7 @@ class DataPlane:
             *figures.listener_families(stats, (*self._listeners.values(), *self._retired)),
             *figures.cluster_families(self._snapshot.clusters.values() if self._snapshot is not None else ()),
             *figures.process_families(time.monotonic() - self._started, self._lag),
-            *figures.log_families(lost()),
+            *figures.log_families(lost_lines()),
             *(recorders.families(self._taps.dropped) if recorders is not None else ()),
         ]
 

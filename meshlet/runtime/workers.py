@@ -21,7 +21,7 @@ from meshlet.runtime.left import Left
 from meshlet.runtime.messages import decode
 from meshlet.runtime.sockets import bind_shared, key_of
 from meshlet.runtime.totals import add_up, total
-from meshlet.telemetry.log import lost
+from meshlet.telemetry.log import lost_lines
 from meshlet.telemetry.metrics import Family
 from meshlet.telemetry.traffic import Traffic, merge_traffic
 
@@ -255,7 +255,7 @@ class Workers:
         await self._refresh("families")
         own = [
             *figures.process_families(time.monotonic() - self._started, self._lag),
-            *figures.log_families(lost()),
+            *figures.log_families(lost_lines()),
             *figures.worker_families(
                 len(self._children()),
                 sum(child.silent for child in self._children()),

@@ -72,7 +72,7 @@ def configure(
     threading.excepthook = _on_dead_thread
 
 
-def lost() -> dict[str, int]:
+def lost_lines() -> dict[str, int]:
     """How many lines are not in the log, by reason; see LogHandler."""
     return _handler.lost() if _handler is not None else {}
 

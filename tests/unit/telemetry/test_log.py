@@ -277,6 +277,6 @@ def test_other_handlers_print_nothing_either(capfd: pytest.CaptureFixture[str]) 
 
 
 def test_lines_that_are_lost_are_told_by_reason() -> None:
-    assert log.lost() == {}
+    assert log.lost_lines() == {}
     configured()
-    assert log.lost() == {"queue": 0, "failed": 0, "repeated": 0}
+    assert log.lost_lines() == {"queue": 0, "failed": 0, "repeated": 0}
