@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import tomllib
 from pathlib import Path
 
@@ -32,4 +33,4 @@ def _lowest(requirement: str) -> str:
 
 
 if __name__ == "__main__":
-    print("\n".join(constraints(PYPROJECT.read_text())))
+    sys.stdout.write("\n".join(constraints(PYPROJECT.read_text())) + "\n")
