@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -65,6 +64,8 @@ def nearest(word: str, names: Iterable[str]) -> str:
     """The name that `word` was probably meant to be, or an empty string."""
     # Case and the two usual separators are the commonest slips; difflib would weigh them like any letter.
     plain = {_plain(name): name for name in names}
+    import difflib  # which nobody needs whose config is right
+
     close = difflib.get_close_matches(_plain(word[:_MAX_SHOWN]), plain, n=1)
     return plain[close[0]] if close else ""
 

@@ -116,10 +116,13 @@ def test_what_was_dropped_is_told_once_the_reader_is_back(pipe: Pipe) -> None:
         f"WARNING {dropped} lines of this log were lost since the start: "
         f"{dropped} found no room, 0 could not be written"
     )
-    # Whole lines, in order, and as many as the figures say.
-    numbers = [int(line.split()[2]) for line in lines[:-1]]
-    assert numbers == list(range(4000 - dropped))
-    assert all(line.endswith("x" * 980) for line in lines[:-1])
+    # Whole lines, in order, and as many as the figures say. Where the thread was late to fill the pipe there was room
+    # again for a moment, and it was told of what was lost by then.
+    written = [line for line in lines if not line.startswith("WARNING ")]
+    numbers = [int(line.split()[2]) for line in written]
+    assert numbers == sorted(set(numbers))
+    assert len(numbers) == 4000 - dropped
+    assert all(line.endswith("x" * 980) for line in written)
     pipe.logger.error("again")
     assert pipe.read_to("ERROR again")[:-1] == lines
 
