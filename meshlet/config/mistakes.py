@@ -62,6 +62,10 @@ def dotted(path: Path) -> str:
 
 def nearest(word: str, names: Iterable[str]) -> str:
     """The name that `word` was probably meant to be, or an empty string."""
+    try:
+        import difflib  # here, because only a config with a mistake needs it
+    except (OSError, ImportError):  # no descriptor is left to load it with; the mistake is told of without the hint
+        return ""
     # Case and the two usual separators are the commonest slips; difflib would weigh them like any letter.
     plain = {_plain(name): name for name in names}
     import difflib  # which nobody needs whose config is right

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,13 @@ def mistakes_of(text: str) -> list[str]:
 def changed(old: str, new: str) -> str:
     assert GOOD.count(old) == 1, f"{old!r} must be in the good config once, or the change does not say which"
     return GOOD.replace(old, new)
+
+
+def test_without_descriptors_a_mistake_is_told_of_without_a_hint(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = changed("cluster: app", "cluster: ap")
+    assert mistakes_of(wrong)[0].endswith('expected the name of a cluster (did you mean "app"?)')
+    monkeypatch.setitem(sys.modules, "difflib", None)
+    assert mistakes_of(wrong)[0].endswith("found 'ap', expected the name of a cluster")
 
 
 def test_the_good_config_is_good() -> None:
