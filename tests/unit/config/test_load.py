@@ -729,7 +729,9 @@ def test_a_file_that_may_not_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_path_that_no_file_can_have() -> None:
-    assert error_of("c\0").startswith("'c\\x00': (top level): found an error (embedded null byte), expected")
+    error = error_of("c\0")
+    assert error.startswith("'c\\x00': (top level): found an error (")
+    assert "embedded null" in error  # the rest of it differs with the Python
 
 
 @pytest.mark.parametrize("path", ["/dev/zero", "/dev/null", "/dev/tty", "fifo", "socket"])

@@ -148,7 +148,7 @@ MISTAKES = [
     ("5", 5, f"{NO_TYPE}TypeError: Type '5' is not supported"),
     ("{}", {}, f"{NO_TYPE}TypeError: Type '{{}}' is not supported"),
     ("False", None, f"{NO_TYPE}TypeError: Type 'False' is not supported"),
-    ('"Limit"', None, f"{NO_TYPE}TypeError: Type ''Limit'' is not supported"),
+    ('"Limit"', None, f"{NO_TYPE}TypeError: Type '"),
     ('typing.ForwardRef("Limit")', None, f"{NO_TYPE}TypeError: Type 'ForwardRef('Limit')' is not supported"),
     ("typing", None, f"{NO_TYPE}TypeError: Type '<module 'typing' from"),
     ("Lost", None, f"{NO_TYPE}NameError: name 'Nowhere' is not defined"),
