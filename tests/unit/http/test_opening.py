@@ -250,7 +250,7 @@ def test_no_request_is_taken_for_something_else(data: bytes) -> None:
     if accepted(data):
         many_empty_lines = len(data) - len(data.lstrip(b"\r\n")) > 32
         assert verdict is (Verdict.SUSPECT if many_empty_lines else Verdict.HTTP)
-    if re.match(rb"[ \t\v\f]*(GET|OPTIONS)\s(?:[^\n]*\s)?HTTP/\d[^\s]*[ \t\v\f\r]*\n", data):
+    if re.match(rb"[ \t\v\f]*(GET|OPTIONS)[ \t\v\f\r](?:[^\n]*[ \t\v\f\r])?HTTP/\d[^\s]*[ \t\v\f\r]*\n", data):
         assert verdict in (Verdict.HTTP, Verdict.BROKEN)
 
 
