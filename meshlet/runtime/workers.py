@@ -40,6 +40,7 @@ logger = logging.getLogger("meshlet.runtime")
 # Seconds; resolving host names may take two of them. Where workers may hang for longer, this is longer too: a filter's
 # module may take its time to be imported, and nothing else runs meanwhile.
 _APPLY = 10.0
+_TOLD = 2.0  # seconds, for what takes no time
 _FIRST_DELAY = 0.1  # seconds, before a dead worker's place is taken
 _MAX_DELAY = 10.0
 _STEADY = 30.0  # seconds; whoever lived so long did not die of its start
@@ -327,8 +328,12 @@ class Workers:
     # --- what they are told ---
 
     async def set_log_level(self, level: str) -> None:
-        """Change the level of meshlet's own log."""
-        self._tell("set_log_level", level)
+        """Change the level of meshlet's own log; a worker that is silent does so when it goes on."""
+        asked = []
+        for child in self._processes():
+            with contextlib.suppress(NoAnswer):
+                asked.append(child.result(child.post("set_log_level", level), _TOLD))
+        await asyncio.gather(*asked, return_exceptions=True)
 
     async def reopen_logs(self) -> None:
         """Open the access log anew."""

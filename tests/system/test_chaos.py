@@ -47,4 +47,6 @@ def test_retries_stay_within_their_budget_when_every_app_fails(tmp_path: Path, m
     assert not any(result.problem for result in found.calm.results)
     assert all(result.problem.startswith("503") for result in found.chaos.results)
     assert found.counters["retries refused by the budget"] > 0
-    assert 1 < found.chaos.ledger.most_retries <= figures.MOST_RETRIES
+    # What met a connection that the app was closing is sent again outside of the budget: no app has executed it.
+    raced = found.chaos.ledger.idle_closed
+    assert 1 < found.chaos.ledger.most_retries <= figures.MOST_RETRIES + raced

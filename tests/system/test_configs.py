@@ -190,7 +190,7 @@ def test_what_was_refused_is_logged_too(app: ExampleApp, tmp_path: Path) -> None
     log = {"access_log": {"path": "/dev/stdout"}}
     with meshlet(tmp_path, config_of(app.address, telemetry=log)) as process:
         with process.client() as client:
-            client.send(b"GET /\r\n\r\n")
+            client.send(b"GET / HTTP/1.1\r\n\r\n")
             assert client.response().status == 400
         fields = json.loads(until(lambda: process.stdout))
     assert (fields["response_code"], fields["response_flags"]) == (400, "DPE")

@@ -84,6 +84,8 @@ def oracle(origin: Recorder, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 @pytest.fixture(scope="module")
 def proxy(origin: Recorder, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Meshlet]:
     with meshlet(tmp_path_factory.mktemp("meshlet"), config_of(origin.address)) as process:
+        # Once an app is known to speak HTTP, what looks like a broken request is refused as one.
+        assert status(process.address, b"GET /first HTTP/1.1\r\nHost: app\r\n\r\n") == 200
         yield process
 
 
