@@ -148,6 +148,8 @@ class DownstreamConnection(Intake):
 
     def _read_on(self) -> None:
         self.data_received(b"")
+        if self.ended and self._phase is _IDLE and not self._reader.unread:
+            self._close()  # that was the client's last request
 
     def eof_received(self) -> bool:
         if self._exchange is None:

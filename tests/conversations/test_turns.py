@@ -235,6 +235,19 @@ def test_a_client_that_leaves_while_there_is_more_in_hand() -> None:
             assert answered == 100 if leave is Client.ends else answered >= HEADS
 
 
+def test_a_client_that_ended_before_its_turn_came_is_answered_and_let_go() -> None:
+    routes = [{"match": {"path": "/"}, "cluster": "app"}, {"direct_response": {"status": 200}}]
+    with World(routes=routes) as world:
+        client = world.client()
+        client.sends(GET, GET.replace(b"/", b"/local", 1) * 100)
+        app = world.app()
+        app.takes()
+        client.ends()
+        app.sends(OK)
+        assert client.takes().count(b"HTTP/1.1 200") == 101
+        assert client.state == "closed"
+
+
 def test_what_is_in_hand_waits_where_the_app_takes_no_more() -> None:
     with World() as world:
         client = world.client()
