@@ -42,11 +42,13 @@ def test_five_failing_apps(tmp_path: Path) -> None:
 @pytest.mark.system
 def test_retries_stay_within_their_budget_when_every_app_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(apps, "fault", lambda seed, number, earlier: Fault.UNAVAILABLE)
+    # The apps see a second try, not what for. What none of them has seen is sent again outside of the budget, so here
+    # all answer, and nobody dies or hangs up.
+    monkeypatch.setattr(apps, "deaths", lambda seed: ())
+    monkeypatch.setattr(apps, "_IDLE_PAUSE", 1e9)
     found = measure(500, tmp_path)
 
     assert not any(result.problem for result in found.calm.results)
     assert all(result.problem.startswith("503") for result in found.chaos.results)
     assert found.counters["retries refused by the budget"] > 0
-    # What met a connection that the app was closing is sent again outside of the budget: no app has executed it.
-    raced = found.chaos.ledger.idle_closed
-    assert 1 < found.chaos.ledger.most_retries <= figures.MOST_RETRIES + raced
+    assert 1 < found.chaos.ledger.most_retries <= figures.MOST_RETRIES
