@@ -236,7 +236,7 @@ def test_a_client_that_leaves_while_there_is_more_in_hand() -> None:
 
 
 def test_a_client_that_ended_before_its_turn_came_is_answered_and_let_go() -> None:
-    routes = [{"match": {"path": "/"}, "cluster": "app"}, {"direct_response": {"status": 200}}]
+    routes: list[dict[str, Any]] = [{"match": {"path": "/"}, "cluster": "app"}, {"direct_response": {"status": 200}}]
     with World(routes=routes) as world:
         client = world.client()
         client.sends(GET, GET.replace(b"/", b"/local", 1) * 100)
